@@ -1,0 +1,1 @@
+"""Messages generated from the definitions in `proto/`. Generated; do not edit."""

@@ -1,0 +1,112 @@
+"""One batch on its way through a publisher, and the answer at the end of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from raccoon_tx.model import Ack, Answer, Batch, Identity, Outcome, Reply
+from raccoon_tx.report import Failure, failed_entries
+from raccoon_tx.routing import Record
+
+_FAILED = "cannot publish events: error when sending messages: "
+
+
+class Carrier(Protocol):
+    """What a `Delivery` tells the publisher that has it."""
+
+    def explain(self, delivery: Delivery, error: Any, message: Any) -> None:
+        """A delivery report says that an event failed: find out which and why, and call `Delivery.fail`."""
+
+    def finished(self, delivery: Delivery) -> None:
+        """Nothing of the delivery is on its way any more."""
+
+
+class Delivery:
+    """Counts the reports of the events of one batch, and answers when the acknowledgement mode says so.
+
+    It is itself the delivery-report callback of each of its events, so that a batch costs one object, however many
+    events it has.
+
+    :ivar records: what to produce, in order. :ivar taken: how many of them the producer has.
+    :ivar pending: events that have neither been reported nor given up.
+    :ivar deadline: until when it may wait, in the seconds of the publisher's clock.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_carrier",
+        "_failures",
+        "ack",
+        "batch",
+        "client",
+        "deadline",
+        "pending",
+        "records",
+        "taken",
+    )
+
+    def __init__(self, batch: Batch, records: Sequence[Record], client: Identity, ack: Ack, answer: Answer) -> None:
+        self.batch = batch
+        self.records = records
+        self.client = client
+        self.ack = ack
+        self.taken = 0
+        self.pending = len(records)
+        self.deadline = 0.0
+        self._answer: Answer | None = answer
+        self._carrier: Carrier | None = None
+        self._failures: dict[int, Failure] | None = None
+
+    def carried_by(self, carrier: Carrier) -> None:
+        """Name the publisher that is told of failed reports and of the end."""
+        self._carrier = carrier
+
+    def __call__(self, error: Any, message: Any) -> None:
+        """The delivery report of one event, in the form that the Kafka client calls back with."""
+        if error is not None and self._carrier is not None:
+            self._carrier.explain(self, error, message)
+        self.settle()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client has its answer."""
+        return self._answer is None
+
+    @property
+    def failures(self) -> dict[int, Failure]:
+        """The failed events by index."""
+        return self._failures or {}
+
+    def fail(self, index: int, failure: Failure) -> None:
+        """Event ``index`` was not delivered; `settle` is still to be called for it."""
+        if self._failures is None:
+            self._failures = {}
+        self._failures[index] = failure
+
+    def settle(self) -> None:
+        """One more event needs no more waiting for. After the last one, the answer goes out."""
+        self.pending -= 1
+        if not self.pending:
+            if self._answer is not None and self.taken == len(self.records):
+                self.answer(self.result())
+            if self._carrier is not None:
+                self._carrier.finished(self)
+
+    def accepted(self) -> None:
+        """The producer has all of it: with `Ack.ACCEPTED` that is what the client waits for."""
+        if self._answer is not None and (self.ack is Ack.ACCEPTED or not self.pending):
+            self.answer(self.result())
+
+    def result(self) -> Reply:
+        """Success, or which events failed and why."""
+        if not self._failures:
+            return Reply(Outcome.OK, self.batch.guid)
+        reason, extra = failed_entries(_FAILED, self._failures, self.batch.events)
+        return Reply(Outcome.FAILED, self.batch.guid, reason, extra)
+
+    def answer(self, reply: Reply) -> None:
+        """Give the client its answer, unless it has one."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer(reply)

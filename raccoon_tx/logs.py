@@ -1,0 +1,101 @@
+"""Log lines, as text or JSON, in which nobody's words can forge a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, TextIO
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    globalLogBeginner,
+)
+
+#: The levels an operator can name, and Twisted's for them.
+LEVELS = {
+    "trace": LogLevel.debug,
+    "debug": LogLevel.debug,
+    "info": LogLevel.info,
+    "warn": LogLevel.warn,
+    "error": LogLevel.error,
+    "fatal": LogLevel.critical,
+    "panic": LogLevel.critical,
+}
+
+
+def one_line(text: str) -> str:
+    """``text`` with everything that is not printable written as an escape."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def _stamp(event: LogEvent) -> str:
+    moment = datetime.fromtimestamp(event.get("log_time", 0.0), timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _level(event: LogEvent) -> str:
+    level = event.get("log_level", LogLevel.info)
+    if level is LogLevel.critical:
+        # Twisted calls every unexpected exception critical; to an operator it is an error.
+        return "error" if "log_failure" in event else "fatal"
+    return str(level.name)
+
+
+def _traceback(event: LogEvent) -> str:
+    failure = event.get("log_failure")
+    return failure.getTraceback() if failure is not None else ""
+
+
+def text_line(event: LogEvent) -> str:
+    """``time level message``; a traceback follows, indented, one line for each of its lines."""
+    line = f"{_stamp(event)} {_level(event):<5} {one_line(formatEvent(event))}"
+    return "\n    ".join([line, *map(one_line, _traceback(event).splitlines())])
+
+
+def json_line(event: LogEvent) -> str:
+    """One JSON object: ``time``, ``level``, ``msg``, ``logger``, and ``traceback`` where there is one."""
+    values = {"time": _stamp(event), "level": _level(event), "msg": formatEvent(event)}
+    values["logger"] = str(event.get("log_namespace", ""))
+    if event.get("log_failure") is not None:
+        values["traceback"] = _traceback(event)
+    return json.dumps(values)
+
+
+def observer(stream: TextIO, form: str, level: str) -> ILogObserver:
+    """Writes what is at least as important as ``level`` to ``stream``; a stream that cannot take it is no reason to
+    stop serving.
+
+    :param form: ``text`` or ``json``.
+    """
+    line: Callable[[LogEvent], str] = json_line if form == "json" else text_line
+
+    def write(event: LogEvent) -> None:
+        try:
+            encoding = stream.encoding or "utf-8"
+            stream.write(line(event).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+
+    shown = LEVELS[level]
+    # The libraries have a line for each port they open and each thread they end; that is for debugging.
+    others = LogLevel.warn if shown is LogLevel.info else shown
+    predicate = LogLevelFilterPredicate(others)
+    predicate.setLogLevelForNamespace("raccoon_tx", shown)
+    return FilteringLogObserver(write, [predicate])  # type: ignore[return-value,arg-type]
+
+
+def begin(form: str, level: str, stream: Any = None) -> None:
+    """Send all log lines of the process to ``stream``, which is standard output if not given."""
+    globalLogBeginner.beginLoggingTo([observer(stream or sys.stdout, form, level)], redirectStandardIO=False)

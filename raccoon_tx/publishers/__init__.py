@@ -1,0 +1,1 @@
+"""Where batches go: services that own a producer."""

@@ -1,0 +1,269 @@
+"""The Kafka publisher: a buffered producer, flushed by a `LoopingCall`."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from attrs import define, field
+from confluent_kafka import KafkaError, KafkaException
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from raccoon_tx.delivery import Delivery
+from raccoon_tx.model import Ack, Draining, Outcome, Refused, Reply, Saturated, Unavailable
+from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.report import Failure
+
+#: Seconds between two looks at a producer that has nothing to report.
+IDLE_INTERVAL = 0.1
+
+_HOPELESS = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+}
+
+
+class Producer(Protocol):
+    """The part of ``confluent_kafka.Producer`` that is used; `raccoon_tx.testing.MemoryProducer` is another."""
+
+    def produce(self, topic: str, value: bytes, key: bytes | None, partition: int, on_delivery: Any, /) -> None: ...
+    def poll(self, timeout: float, /) -> int: ...
+    def flush(self, timeout: float, /) -> int: ...
+    def purge(self) -> None: ...
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any: ...
+    def __len__(self) -> int: ...
+
+
+#: Makes a producer that calls back with each error that is not about one message.
+Connect = Callable[[Callable[[KafkaError], None]], Producer]
+
+
+def failure(error: KafkaError) -> Failure:
+    """What a client may read of ``error``: librdkafka's text for its code, which names no host and no setting."""
+    code = error.code()
+    return Failure(KafkaError(code).str(), retryable=code not in _HOPELESS)
+
+
+def retry_after() -> float:
+    """Seconds until a refused client should come back, different for each so that they do not come together."""
+    return random.uniform(1.0, 3.0)
+
+
+@define(eq=False)
+class KafkaPublisher(Service):
+    """librdkafka holds and sends the events; batches it has no room for wait here, in order.
+
+    :ivar connect: makes the producer, at the start of the service. :ivar clock: the reactor, or a ``Clock``.
+    :ivar reach: knows whether Kafka can be reached. :ivar capacity: messages that the producer's queue holds.
+    :ivar batches: that may wait for room in it. :ivar patience: seconds that each may wait.
+    :ivar flush_interval: seconds between two looks at the producer while something is on its way.
+    :ivar publish_timeout: seconds a batch may wait for its delivery reports.
+    :ivar drain_timeout: seconds that waiting batches get at the stop. :ivar close_timeout: seconds that the events
+        in the producer get after that.
+    :ivar abandoned: how many events that had not been delivered when the service had to stop, by topic.
+    """
+
+    _connect: Connect
+    _clock: IReactorTime
+    _reach: Reach
+    _capacity: int = 100_000
+    _batches: int = 100
+    _patience: float = 0.5
+    _flush_interval: float = 0.001
+    _publish_timeout: float = 10.0
+    _drain_timeout: float = 5.0
+    _close_timeout: float = 1.0
+    abandoned: dict[str, int] = field(factory=dict, init=False)
+    _producer: Producer = field(init=False, repr=False)
+    _flushing: LoopingCall = field(init=False, repr=False)
+    _waiting: deque[Delivery] = field(factory=deque, init=False, repr=False)
+    _in_flight: OrderedDict[Delivery, None] = field(factory=OrderedDict, init=False, repr=False)
+    _overdue: dict[Delivery, None] = field(factory=dict, init=False, repr=False)
+    _sending_at_once: bool = field(default=False, init=False)
+    _abandoning: bool = field(default=False, init=False)
+    _hurried: bool = field(default=False, init=False)
+
+    _log = Logger()
+
+    def startService(self) -> None:
+        super().startService()
+        self._producer = self._connect(self._reach.error)
+        self._reach.watch(self._producer)
+        self._flushing = LoopingCall(self.flush)
+        self._flushing.clock = self._clock
+        self._flushing.start(self._flush_interval, now=False)
+
+    def publish(self, delivery: Delivery) -> None:
+        """Take one batch, now or as soon as there is room.
+
+        :raises Saturated: as many batches as may wait are waiting already.
+        :raises Unavailable: the client wants to hear of the delivery, and Kafka is known to be away.
+        :raises Draining: the service stops. Whatever is raised, nothing of the batch was taken.
+        """
+        if not self.running:
+            raise Draining("shutting down, send it again later", retry_after=retry_after())
+        if self._reach.away and delivery.ack is Ack.DELIVERED:
+            raise Unavailable("unavailable: Kafka cannot be reached, try again later", retry_after=retry_after())
+        delivery.carried_by(self)
+        if self._waiting or not self._produce(delivery):
+            self._wait(delivery)
+
+    def _wait(self, delivery: Delivery) -> None:
+        if len(self._waiting) >= self._batches:
+            raise _saturated()
+        delivery.deadline = self._clock.seconds() + self._patience
+        self._waiting.append(delivery)
+
+    def _produce(self, delivery: Delivery) -> bool:
+        """Hand what is left of a batch to the producer. :return: whether the producer has all of it now."""
+        producer, records = self._producer, delivery.records
+        left = len(records) - delivery.taken
+        # A batch goes in whole, so that a refused one has left nothing behind; one that can never fit goes in piece
+        # by piece.
+        if len(producer) + left > self._capacity and left <= self._capacity:
+            return False
+        if not delivery.taken:
+            self._launch(delivery)
+        produce = producer.produce
+        for topic, value in records[delivery.taken :] if delivery.taken else records:
+            try:
+                produce(topic, value, None, -1, delivery)
+            except BufferError:
+                return False
+            except KafkaException as problem:
+                delivery.fail(delivery.taken, failure(problem.args[0]))
+                delivery.taken += 1
+                delivery.settle()
+            else:
+                delivery.taken += 1
+        delivery.accepted()
+        return True
+
+    def _launch(self, delivery: Delivery) -> None:
+        delivery.deadline = self._clock.seconds() + self._publish_timeout
+        if self._flushing.interval != self._flush_interval:
+            self._flushing.interval = self._flush_interval
+            self._flushing.reset()
+        self._in_flight[delivery] = None
+
+    def flush(self) -> None:
+        """Serve the delivery reports, let waiting batches in, and give up on what waited too long.
+
+        Never raises: a `LoopingCall` that raises stops for good.
+        """
+        try:
+            if self._sending_at_once:
+                # Unlike a poll, this makes librdkafka send what it holds back to fill its batches.
+                self._producer.flush(0)
+            else:
+                self._producer.poll(0)
+            waiting = self._waiting
+            while waiting and self._produce(waiting[0]):
+                waiting.popleft()
+            self._expire(self._clock.seconds())
+            if not self._in_flight and not waiting:
+                self._flushing.interval = IDLE_INTERVAL
+        except Exception:
+            self._log.failure("the producer could not be flushed; trying again")
+
+    def _expire(self, now: float) -> None:
+        while self._waiting and self._waiting[0].deadline <= now:
+            self._turn_away(self._waiting.popleft(), _saturated())
+        # Batches are launched in order and wait equally long, so the first of them is the first to be late.
+        while self._in_flight:
+            oldest = next(iter(self._in_flight))
+            if oldest.deadline > now:
+                break
+            del self._in_flight[oldest]
+            self._overdue[oldest] = None
+            oldest.answer(_expired(oldest))
+
+    def _turn_away(self, delivery: Delivery, refusal: Refused) -> None:
+        """Give up what the producer has not taken of a batch."""
+        if not delivery.taken:
+            delivery.answer(refusal.reply(delivery.batch.guid))
+            return
+        for index in range(delivery.taken, len(delivery.records)):
+            delivery.fail(index, Failure("no room in the producer's queue"))
+            delivery.taken += 1
+            delivery.settle()
+        delivery.accepted()
+
+    def explain(self, delivery: Delivery, error: KafkaError, message: Any) -> None:
+        """Find the event that a report of failure is about. Success, which is nearly always, pays nothing for it."""
+        topic, value = message.topic(), message.value() or b""
+        if self._abandoning:
+            self.abandoned[topic] = self.abandoned.get(topic, 0) + 1
+        known = delivery.failures
+        for index, record in enumerate(delivery.records):
+            if record == (topic, value) and index not in known:
+                delivery.fail(index, failure(error))
+                return
+
+    def finished(self, delivery: Delivery) -> None:
+        """Nothing of the delivery is on its way any more."""
+        if delivery in self._in_flight:
+            del self._in_flight[delivery]
+        else:
+            self._overdue.pop(delivery, None)
+        if self._reach.away and not delivery.failures:
+            self._reach.reached()
+
+    def hurry(self) -> None:
+        """Wait for nothing any more: a stop that is on its way ends soon."""
+        self._hurried = True
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when all events are delivered, or when the time for that is over."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._sending_at_once = True
+        self._flushing.interval = self._flush_interval
+        self._flushing.reset()
+        await self._until(lambda: not self._waiting, self._drain_timeout)
+        while self._waiting:
+            self._turn_away(self._waiting.popleft(), Draining("shutting down, send it again later"))
+        await self._until(self._idle, self._close_timeout)
+        if not self._idle():
+            await self._abandon()
+        self._flushing.stop()
+        self._reach.stop()
+        del self._producer
+
+    def _idle(self) -> bool:
+        return not self._in_flight and not self._overdue
+
+    async def _until(self, reached: Callable[[], bool], timeout: float) -> None:
+        limit = self._clock.seconds() + timeout
+        while not reached() and self._clock.seconds() < limit and not self._hurried:
+            await deferLater(self._clock, self._flush_interval)
+
+    async def _abandon(self) -> None:
+        """Have the producer drop what it has: each event is reported once more, which tells how many there are."""
+        self._abandoning = True
+        self._hurried = False
+        self._producer.purge()
+        await self._until(self._idle, 1.0)
+        for topic, count in sorted(self.abandoned.items()):
+            self._log.error(
+                "{count} events for topic {topic} were not delivered before the stop", count=count, topic=topic
+            )
+
+
+def _saturated() -> Saturated:
+    return Saturated("overloaded: no room for the batch, try again later", retry_after=retry_after())
+
+
+def _expired(delivery: Delivery) -> Reply:
+    reason = "cannot publish events: not confirmed in time; they may still be delivered"
+    return Reply(Outcome.EXPIRED, delivery.batch.guid, reason, {"retryable": "true"})

@@ -1,0 +1,68 @@
+"""The publisher that writes events to the log: contract section 11."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from raccoon_tx.delivery import Delivery
+
+
+def show(value: bytes) -> tuple[str, str]:
+    """What is in the bytes of an event: a kind (``json``, ``protobuf`` or ``bytes``), and the content as text.
+
+    Without the definition of a message its fields have numbers, not names.
+    """
+    try:
+        return "json", json.dumps(json.loads(value), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        pass
+    try:
+        message = Empty.FromString(value)
+    except DecodeError:
+        return "bytes", base64.b64encode(value).decode("ascii")
+    return "protobuf", _fields(UnknownFieldSet(message))
+
+
+def _fields(fields: UnknownFieldSet) -> str:
+    return " ".join(f"{each.field_number}:{_text(each.data)}" for each in fields)
+
+
+def _text(data: object) -> str:
+    if isinstance(data, UnknownFieldSet):
+        return "{" + _fields(data) + "}"
+    if isinstance(data, bytes):
+        try:
+            return json.dumps(data.decode("utf-8"), ensure_ascii=False)
+        except UnicodeDecodeError:
+            return base64.b64encode(data).decode("ascii")
+    return str(data)
+
+
+class LogPublisher(Service):
+    """One line for each event, which never fails. For trying things out: nothing is kept."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self.abandoned: dict[str, int] = {}
+
+    def publish(self, delivery: Delivery) -> None:
+        """Write the events of one batch."""
+        for event in delivery.batch.events:
+            kind, content = show(event.event_bytes)
+            self._log.info(
+                "[LogPublisher] kind = {kind}, event_type = {event_type}, event = {content}",
+                kind=kind,
+                event_type=event.type,
+                content=content,
+            )
+            delivery.taken += 1
+            delivery.settle()
+        delivery.accepted()

@@ -1,0 +1,84 @@
+"""What the Kafka client is told beside the operator's own properties, and what follows from them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, Producer
+from twisted.logger import Logger, LogLevel
+
+from raccoon_tx.routing import RECORD_OVERHEAD
+
+_log = Logger()
+
+#: Set unless the operator sets them.
+DEFAULTS = {
+    "acks": "-1",
+    "statistics.interval.ms": "0",
+    # librdkafka's ten seconds would keep clients waiting that much longer than Kafka was away.
+    "reconnect.backoff.max.ms": "1000",
+}
+
+#: The names of one property, ours first (contract section 13.3).
+_ALIASES = {
+    "acks": "request.required.acks",
+    "max.in.flight": "max.in.flight.requests.per.connection",
+    "retries": "message.send.max.retries",
+    "bootstrap.servers": "metadata.broker.list",
+}
+
+
+def _given(properties: Mapping[str, str], name: str, default: str) -> str:
+    return properties.get(name, properties.get(_ALIASES.get(name, name), default))
+
+
+def idempotent(properties: Mapping[str, str]) -> bool:
+    """Whether nothing the operator set speaks against an idempotent producer, which alone repeats no event."""
+    return (
+        "enable.idempotence" not in properties
+        and _given(properties, "acks", "-1").strip().lower() in ("-1", "all")
+        and int(_given(properties, "max.in.flight", "5")) <= 5
+        and int(_given(properties, "retries", "1")) > 0
+        and properties.get("queuing.strategy", "fifo") == "fifo"
+        and "transactional.id" not in properties
+    )
+
+
+def complete(properties: Mapping[str, str]) -> dict[str, str]:
+    """The operator's properties and ours."""
+    ours = {name: value for name, value in DEFAULTS.items() if _ALIASES.get(name) not in properties}
+    if idempotent(properties):
+        ours["enable.idempotence"] = "true"
+    return {**ours, **properties}
+
+
+def capacity(properties: Mapping[str, str]) -> int:
+    """Messages that the producer's queue holds."""
+    return int(properties.get("queue.buffering.max.messages", "100000")) or sys.maxsize
+
+
+def largest_value(properties: Mapping[str, str]) -> int:
+    """Bytes that the value of one record may have."""
+    return int(properties.get("message.max.bytes", "1000000")) - RECORD_OVERHEAD
+
+
+class _Lines:
+    """librdkafka's log lines, in ours. It calls back with a ``logging`` level, as a ``logging.Logger`` would."""
+
+    def log(self, level: int, form: str, *values: Any) -> None:
+        """Take one line."""
+        kind = LogLevel.error if level >= 40 else LogLevel.warn if level >= 30 else LogLevel.debug
+        # Lost connections come in floods, and `Reach` says in one line what they mean.
+        if kind is LogLevel.error and values and str(values[0]) in ("FAIL", "ERROR"):
+            kind = LogLevel.debug
+        _log.emit(kind, "Kafka client: {text}", text=form % values if values else form)
+
+
+def make_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None]) -> Producer:
+    """A producer with these properties and ours.
+
+    :param on_error: is called, when the producer is polled, with each error that is not about one message.
+    """
+    return Producer({**complete(properties), "error_cb": on_error, "logger": _Lines()})

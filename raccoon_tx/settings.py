@@ -1,0 +1,133 @@
+"""What a running server is told, checked once. Times are seconds and sizes bytes.
+
+`raccoon_tx.config` makes these from file, environment and flags; the names an operator knows are in
+`raccoon_tx.keys`. A room is given the part it needs, not all of `Settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen, validators
+
+from raccoon_tx.model import Ack
+
+_positive = validators.gt(0)
+_not_negative = validators.ge(0)
+
+
+@frozen(kw_only=True)
+class IdentitySettings:
+    """Which headers carry the identity, and what stands in for a missing group (contract section 3).
+
+    :ivar group_header: empty if none is configured. :ivar require_id: refuse clients without an id.
+    """
+
+    id_header: str = field(validator=validators.min_len(1))
+    group_header: str = ""
+    default_group: str = "--default--"
+    require_id: bool = False
+
+
+@frozen(kw_only=True)
+class LimitSettings:
+    """What one batch may be. :ivar body: bytes, before and after decompression. :ivar events: in one batch."""
+
+    body: int = field(default=4 * 1024 * 1024, validator=_positive)
+    events: int = field(default=5000, validator=_positive)
+
+
+@frozen(kw_only=True)
+class HttpSettings:
+    """The port that REST and WebSocket share. :ivar host: empty for all interfaces. :ivar port: 0 takes a free one."""
+
+    host: str = ""
+    port: int = 8080
+    head_timeout: float = field(default=10.0, validator=_positive)
+    body_timeout: float = field(default=30.0, validator=_positive)
+    accept_text_plain: bool = False
+
+
+@frozen(kw_only=True)
+class WebSocketSettings:
+    """Connections, their life signs and their bounds (contract section 5)."""
+
+    max_connections: int = field(default=30000, validator=_positive)
+    ping_interval: float = field(default=30.0, validator=_positive)
+    pong_wait: float = field(default=60.0, validator=_positive)
+    write_wait: float = field(default=5.0, validator=_positive)
+    max_in_flight: int = field(default=64, validator=_positive)
+    write_buffer_limit: int = field(default=1024 * 1024, validator=_positive)
+    check_origin: bool = True
+
+
+@frozen(kw_only=True)
+class GrpcSettings:
+    """The gRPC port. :ivar threads: calls served at once."""
+
+    host: str = ""
+    port: int = 8081
+    threads: int = field(default=64, validator=_positive)
+
+
+@frozen(kw_only=True)
+class BufferSettings:
+    """:ivar batches: may wait for room in the producer; more are refused. :ivar patience: seconds a batch may wait."""
+
+    batches: int = field(default=100, validator=_positive)
+    patience: float = field(default=0.5, validator=_positive)
+
+
+@frozen(kw_only=True)
+class KafkaSettings:
+    """:ivar properties: of the Kafka client, as librdkafka names them. :ivar flush_interval: between two looks at
+    the producer. :ivar publish_timeout: a batch may wait for its delivery reports. :ivar close_timeout: for what is
+    in flight when the server stops."""
+
+    properties: Mapping[str, str] = field(factory=dict)
+    flush_interval: float = field(default=0.002, validator=_positive)
+    publish_timeout: float = field(default=10.0, validator=_positive)
+    close_timeout: float = field(default=1.0, validator=_positive)
+
+
+@frozen(kw_only=True)
+class RoutingSettings:
+    """:ivar pattern: the topic, with ``%s`` for the event's type. :ivar max_topics: a process may open."""
+
+    pattern: str = "clickstream-%s-log"
+    max_topics: int = field(default=1000, validator=_positive)
+
+
+@frozen(kw_only=True)
+class StopSettings:
+    """How long an orderly stop may take (contract section 15.3). :ivar flush_timeout: for batches already taken."""
+
+    drain_delay: float = field(default=0.0, validator=_not_negative)
+    drain_window: float = field(default=2.0, validator=_not_negative)
+    flush_timeout: float = field(default=5.0, validator=_positive)
+
+
+@frozen(kw_only=True)
+class LogSettings:
+    """:ivar level: ``debug``, ``info``, ``warn``, ``error``, ``fatal`` or ``panic``. :ivar format: ``text``, ``json``."""
+
+    level: str = "info"
+    format: str = "text"
+
+
+@frozen(kw_only=True)
+class Settings:
+    """Everything. :ivar publisher: ``kafka``, ``embedded`` or ``log``."""
+
+    identity: IdentitySettings
+    publisher: str = "kafka"
+    ack: Ack = Ack.ACCEPTED
+    limits: LimitSettings = field(factory=LimitSettings)
+    http: HttpSettings = field(factory=HttpSettings)
+    websocket: WebSocketSettings = field(factory=WebSocketSettings)
+    grpc: GrpcSettings = field(factory=GrpcSettings)
+    buffer: BufferSettings = field(factory=BufferSettings)
+    kafka: KafkaSettings = field(factory=KafkaSettings)
+    routing: RoutingSettings = field(factory=RoutingSettings)
+    stop: StopSettings = field(factory=StopSettings)
+    log: LogSettings = field(factory=LogSettings)

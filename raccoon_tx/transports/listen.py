@@ -1,0 +1,32 @@
+"""Taking a port, and saying so in one way when it cannot be had."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+
+
+class PortTaken(Exception):
+    """A port cannot be listened on. Its text names the port and what is wrong."""
+
+    def __init__(self, what: str, host: str, port: int, problem: str) -> None:
+        super().__init__(f"cannot listen on {what} port {host or '*'}:{port}: {problem}")
+
+
+def listen_tcp(reactor: Any, host: str, port: int, factory: Any, backlog: int, what: str = "HTTP") -> Any:
+    """Listen on ``host``, or on all interfaces, of IPv6 and IPv4 where the machine has both.
+
+    :return: an ``IListeningPort``. :raises PortTaken: it cannot be listened on.
+    """
+    hosts = [host] if host else ["::", "0.0.0.0"]
+    for each in hosts:
+        try:
+            return reactor.listenTCP(port, factory, backlog=backlog, interface=each)
+        except CannotListenError as problem:
+            cause = problem.socketError
+            without_ipv6 = getattr(cause, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+            if each != "::" or not without_ipv6:
+                raise PortTaken(what, host, port, getattr(cause, "strerror", None) or str(cause)) from None
+    raise AssertionError("not reached")

@@ -1,0 +1,133 @@
+"""The gRPC server in its threads <-> `Ingest.submit`: contract section 6."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from time import time
+from typing import Any
+
+import grpc
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from raccoon_tx.codec import PROTOBUF
+from raccoon_tx.ingest import Submit
+from raccoon_tx.model import Identity, Outcome, Refused, Reply
+from raccoon_tx.settings import GrpcSettings
+from raccoon_tx.transports.identity import Identify
+from raccoon_tx.transports.listen import PortTaken
+
+#: Stubs shipped with one official client use the older package.
+METHODS = tuple(f"/{package}.raccoon.v1beta1.EventService/SendEvent" for package in ("raystack", "odpf"))
+
+#: Seconds that a silent connection gets for the HTTP/2 handshake.
+HANDSHAKE_TIMEOUT = 10
+
+_log = Logger()
+
+
+@define(eq=False)
+class EventService:
+    """Serves one call, in a thread of the pool.
+
+    :ivar call_from_thread: like ``reactor.callFromThread``. :ivar timeout: seconds that an answer may take, so that
+        a stopped reactor cannot hold the thread.
+    """
+
+    _submit: Submit
+    _identify: Identify
+    _id_header: str
+    _call_from_thread: Callable[..., Any]
+    _timeout: float
+
+    def send_event(self, body: bytes, context: grpc.ServicerContext) -> bytes:
+        """:param body: a ``SendEventRequest``. :return: a ``SendEventResponse``."""
+        client = self._client(context)
+        if not context.is_active():
+            context.abort(grpc.StatusCode.CANCELLED, "the call was over before it was served")
+        answer: Future[Reply] = Future()
+        self._call_from_thread(self._submit, body, PROTOBUF, client, answer.set_result)
+        try:
+            reply = answer.result(self._timeout)
+        except FutureTimeout:
+            reply = Reply(Outcome.EXPIRED, None, "no answer in time; the events may still be delivered")
+        if reply.outcome is Outcome.MALFORMED:
+            context.abort(grpc.StatusCode.INTERNAL, f"cannot deserialize request: {reply.reason}")
+        return PROTOBUF.encode(reply, int(time()))
+
+    def _client(self, context: grpc.ServicerContext) -> Identity:
+        metadata: dict[str, str | bytes] = {}
+        for key, value in context.invocation_metadata():
+            metadata.setdefault(key, value)
+        if self._id_header.lower() not in metadata:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "connection id header missing")
+        try:
+            return self._identify(metadata.get)
+        except Refused as refusal:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal.reason)
+            raise  # not reached: abort() raises
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Both names of the method, with the bytes of its messages as they are."""
+
+    def __init__(self, send_event: Callable[[bytes, Any], bytes]) -> None:
+        self._handler = grpc.unary_unary_rpc_method_handler(send_event)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handler if handler_call_details.method in METHODS else None
+
+
+@define(eq=False)
+class GrpcFront(Service):
+    """Owns the gRPC server. Its threads start with the service, since they would not survive a fork.
+
+    :ivar in_thread: like ``deferToThread``. :ivar finish_timeout: seconds that calls under way get at the stop.
+    :ivar port: that is listened on, once the service has started.
+    """
+
+    _service: EventService
+    _settings: GrpcSettings
+    _largest: int
+    _in_thread: Callable[..., Deferred[Any]]
+    _finish_timeout: float = 5.0
+    port: int = field(default=0, init=False)
+    _server: Any = field(default=None, init=False, repr=False)
+
+    def startService(self) -> None:
+        super().startService()
+        host, port = self._settings.host, self._settings.port
+        pool = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="grpc")
+        options = [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", self._largest),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT * 1000),
+        ]
+        self._server = grpc.server(pool, [_Handlers(self._service.send_event)], options=options)
+        address = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as problem:
+            self._server = None
+            raise PortTaken("gRPC", host, port, "Address already in use or not available") from problem
+        self._server.start()
+
+    def hurry(self) -> None:
+        """Wait for nothing any more: a stop that is on its way ends soon."""
+        if self._server is not None:
+            self._server.stop(0)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when the calls under way have been answered, or given up."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._server is not None:
+            stopped = self._server.stop(self._finish_timeout)
+            await self._in_thread(stopped.wait)
+            self._server = None
