@@ -30,7 +30,7 @@ class Delivery:
 
     :ivar records: what to produce, in order. :ivar taken: how many of them the producer has.
     :ivar pending: events that have neither been reported nor given up.
-    :ivar deadline: until when it may wait, in the seconds of the publisher's clock.
+    :ivar deadline: until when its reports are waited for, in the seconds of the publisher's clock.
     """
 
     __slots__ = (

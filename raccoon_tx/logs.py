@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from twisted.logger import (
     FilteringLogObserver,
@@ -91,9 +91,10 @@ def observer(stream: TextIO, form: str, level: str) -> ILogObserver:
     shown = LEVELS[level]
     # The libraries have a line for each port they open and each thread they end; that is for debugging.
     others = LogLevel.warn if shown is LogLevel.info else shown
-    predicate = LogLevelFilterPredicate(others)
+    predicate: Any = LogLevelFilterPredicate(others)
     predicate.setLogLevelForNamespace("raccoon_tx", shown)
-    return FilteringLogObserver(write, [predicate])  # type: ignore[return-value,arg-type]
+    filtered: Any = FilteringLogObserver(cast("Any", write), [predicate])
+    return cast("ILogObserver", filtered)
 
 
 def begin(form: str, level: str, stream: Any = None) -> None:

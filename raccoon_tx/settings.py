@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import field, frozen, validators
 
 from raccoon_tx.model import Ack
 
-_positive = validators.gt(0)
-_not_negative = validators.ge(0)
+_positive: Any = validators.gt(0)
+_not_negative: Any = validators.ge(0)
 
 
 @frozen(kw_only=True)
@@ -109,7 +110,7 @@ class StopSettings:
 
 @frozen(kw_only=True)
 class LogSettings:
-    """:ivar level: ``debug``, ``info``, ``warn``, ``error``, ``fatal`` or ``panic``. :ivar format: ``text``, ``json``."""
+    """:ivar level: the least that is logged, of `raccoon_tx.logs.LEVELS`. :ivar format: ``text`` or ``json``."""
 
     level: str = "info"
     format: str = "text"

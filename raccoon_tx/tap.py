@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from attrs import frozen
-from twisted.application.service import IService, MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -53,7 +53,7 @@ class Parts:
 class Server(Pipeline):
     """The whole server. :ivar parts: of it."""
 
-    def __init__(self, settings: Settings, parts: Parts, services: list[IService]) -> None:
+    def __init__(self, settings: Settings, parts: Parts, services: list[Service]) -> None:
         super().__init__()
         self._settings = settings
         self.parts = parts
@@ -110,6 +110,10 @@ def _in_thread(reactor: Any) -> Any:
     return lambda call, *arguments: deferToThreadPool(reactor, reactor.getThreadPool(), call, *arguments)
 
 
+def _from_thread(reactor: Any) -> Any:
+    return lambda call, *arguments: reactor.callFromThread(call, *arguments)
+
+
 def build(settings: Settings, reactor: Any) -> Server:
     """The server with these settings; it does nothing yet."""
     publisher, broker, largest = _publisher(settings, reactor)
@@ -130,7 +134,8 @@ def build(settings: Settings, reactor: Any) -> Server:
         settings.http.accept_text_plain,
         settings.websocket.check_origin,
     )
-    site = EventSite(api.app.resource(), settings.limits.body, reactor, IDLE_TIMEOUT)
+    resource: Any = api.app.resource()
+    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT)
     http = HttpFront(
         reactor,
         site,
@@ -142,10 +147,10 @@ def build(settings: Settings, reactor: Any) -> Server:
         finish_timeout=settings.stop.flush_timeout,
     )
     patience = settings.kafka.publish_timeout + settings.buffer.patience + GRPC_MARGIN
-    service = EventService(ingest.submit, identify, settings.identity.id_header, reactor.callFromThread, patience)
+    service = EventService(ingest.submit, identify, settings.identity.id_header, _from_thread(reactor), patience)
     grpc = GrpcFront(service, settings.grpc, settings.limits.body, _in_thread(reactor), settings.stop.flush_timeout)
 
-    rooms: list[Any] = [http, grpc, keepalive, publisher]
+    rooms: list[Service] = [http, grpc, keepalive, publisher]
     if broker is not None:
         rooms.append(broker)
     return Server(settings, Parts(http, grpc, publisher, broker), rooms)

@@ -11,10 +11,10 @@ from attrs import define, field
 from confluent_kafka import KafkaError, KafkaException
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from raccoon_tx.clock import Clock, looping, pause
 from raccoon_tx.delivery import Delivery
 from raccoon_tx.model import Ack, Draining, Outcome, Refused, Reply, Saturated, Unavailable
 from raccoon_tx.publishers.reach import Reach
@@ -72,7 +72,7 @@ class KafkaPublisher(Service):
     """
 
     _connect: Connect
-    _clock: IReactorTime
+    _clock: Clock
     _reach: Reach
     _capacity: int = 100_000
     _batches: int = 100
@@ -84,7 +84,7 @@ class KafkaPublisher(Service):
     abandoned: dict[str, int] = field(factory=dict, init=False)
     _producer: Producer = field(init=False, repr=False)
     _flushing: LoopingCall = field(init=False, repr=False)
-    _waiting: deque[Delivery] = field(factory=deque, init=False, repr=False)
+    _waiting: deque[tuple[float, Delivery]] = field(factory=deque, init=False, repr=False)
     _in_flight: OrderedDict[Delivery, None] = field(factory=OrderedDict, init=False, repr=False)
     _overdue: dict[Delivery, None] = field(factory=dict, init=False, repr=False)
     _sending_at_once: bool = field(default=False, init=False)
@@ -97,8 +97,7 @@ class KafkaPublisher(Service):
         super().startService()
         self._producer = self._connect(self._reach.error)
         self._reach.watch(self._producer)
-        self._flushing = LoopingCall(self.flush)
-        self._flushing.clock = self._clock
+        self._flushing = looping(self._clock, self.flush)
         self._flushing.start(self._flush_interval, now=False)
 
     def publish(self, delivery: Delivery) -> None:
@@ -119,8 +118,8 @@ class KafkaPublisher(Service):
     def _wait(self, delivery: Delivery) -> None:
         if len(self._waiting) >= self._batches:
             raise _saturated()
-        delivery.deadline = self._clock.seconds() + self._patience
-        self._waiting.append(delivery)
+        self._look_often()
+        self._waiting.append((self._clock.seconds() + self._patience, delivery))
 
     def _produce(self, delivery: Delivery) -> bool:
         """Hand what is left of a batch to the producer. :return: whether the producer has all of it now."""
@@ -149,10 +148,13 @@ class KafkaPublisher(Service):
 
     def _launch(self, delivery: Delivery) -> None:
         delivery.deadline = self._clock.seconds() + self._publish_timeout
+        self._look_often()
+        self._in_flight[delivery] = None
+
+    def _look_often(self) -> None:
         if self._flushing.interval != self._flush_interval:
             self._flushing.interval = self._flush_interval
             self._flushing.reset()
-        self._in_flight[delivery] = None
 
     def flush(self) -> None:
         """Serve the delivery reports, let waiting batches in, and give up on what waited too long.
@@ -166,7 +168,7 @@ class KafkaPublisher(Service):
             else:
                 self._producer.poll(0)
             waiting = self._waiting
-            while waiting and self._produce(waiting[0]):
+            while waiting and self._produce(waiting[0][1]):
                 waiting.popleft()
             self._expire(self._clock.seconds())
             if not self._in_flight and not waiting:
@@ -175,8 +177,8 @@ class KafkaPublisher(Service):
             self._log.failure("the producer could not be flushed; trying again")
 
     def _expire(self, now: float) -> None:
-        while self._waiting and self._waiting[0].deadline <= now:
-            self._turn_away(self._waiting.popleft(), _saturated())
+        while self._waiting and self._waiting[0][0] <= now:
+            self._turn_away(self._waiting.popleft()[1], _saturated())
         # Batches are launched in order and wait equally long, so the first of them is the first to be late.
         while self._in_flight:
             oldest = next(iter(self._in_flight))
@@ -228,11 +230,10 @@ class KafkaPublisher(Service):
 
     async def _stop(self) -> None:
         self._sending_at_once = True
-        self._flushing.interval = self._flush_interval
-        self._flushing.reset()
+        self._look_often()
         await self._until(lambda: not self._waiting, self._drain_timeout)
         while self._waiting:
-            self._turn_away(self._waiting.popleft(), Draining("shutting down, send it again later"))
+            self._turn_away(self._waiting.popleft()[1], Draining("shutting down, send it again later"))
         await self._until(self._idle, self._close_timeout)
         if not self._idle():
             await self._abandon()
@@ -246,7 +247,7 @@ class KafkaPublisher(Service):
     async def _until(self, reached: Callable[[], bool], timeout: float) -> None:
         limit = self._clock.seconds() + timeout
         while not reached() and self._clock.seconds() < limit and not self._hurried:
-            await deferLater(self._clock, self._flush_interval)
+            await pause(self._clock, self._flush_interval)
 
     async def _abandon(self) -> None:
         """Have the producer drop what it has: each event is reported once more, which tells how many there are."""

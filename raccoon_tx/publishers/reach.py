@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from attrs import define, field
 from confluent_kafka import KafkaError, KafkaException
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+
+from raccoon_tx.clock import Clock, Timer
 
 #: Seconds that the first question for metadata may take, and each one after it.
 FIRST_TIMEOUT, TIMEOUT = 1.0, 2.0
@@ -31,12 +32,12 @@ class Reach:
     :ivar in_thread: like ``deferToThread``. :ivar away: Kafka is known not to be reachable now.
     """
 
-    _clock: IReactorTime
+    _clock: Clock
     _in_thread: Callable[..., Deferred[Any]]
     away: bool = field(default=False, init=False)
     _source: Metadata | None = field(default=None, init=False, repr=False)
     _asking: bool = field(default=False, init=False)
-    _again: IDelayedCall | None = field(default=None, init=False, repr=False)
+    _again: Timer | None = field(default=None, init=False, repr=False)
 
     _log = Logger()
 

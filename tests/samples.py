@@ -1,0 +1,36 @@
+"""Batches and clients for tests that do not care which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from raccoon_tx.delivery import Delivery
+from raccoon_tx.model import Ack, Batch, Identity, Reply
+
+NOBODY = Identity("--default--", "")
+
+
+@frozen
+class SampleEvent:
+    """An event that no codec made."""
+
+    type: str
+    event_bytes: bytes
+
+
+def batch(*events: tuple[str, bytes], guid: str = "1234") -> Batch:
+    """A batch of events, each a type and a value."""
+    return Batch(guid, [SampleEvent(kind, value) for kind, value in events])
+
+
+def delivery(
+    *events: tuple[str, bytes],
+    ack: Ack = Ack.DELIVERED,
+    answer: Callable[[Reply], None] = lambda _: None,
+    guid: str = "1234",
+) -> Delivery:
+    """A batch on its way, with the types of its events for topics."""
+    made = batch(*events, guid=guid)
+    return Delivery(made, list(events), NOBODY, ack, answer)

@@ -1,0 +1,134 @@
+"""Who may know whom: events go transports -> codec -> ingest -> publisher, and imports with them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import raccoon_tx
+
+HOME = Path(raccoon_tx.__file__).parent
+NAME = "raccoon_tx"
+
+#: May not know Twisted: plain data, and what turns bytes into it.
+PLAIN = {
+    "model",
+    "settings",
+    "routing",
+    "report",
+    "delivery",
+    "ingest",
+    "codec",
+    "transports.identity",
+    "transports.connections",
+    "transports.media",
+    "transports.upgrade",
+    "keys",
+    "kinds",
+}
+
+#: Put the parts together, or run them, so they may know everybody.
+ABOVE = {"tap", "runner", "demo", "demo_clients", "cli", "options", "signals"}
+
+#: What each room may know of the others, beside itself; everybody may know `model`, `settings` and `clock`.
+ALLOWED = {
+    "model": set(),
+    "settings": set(),
+    "report": set(),
+    "routing": {"report"},
+    "codec": {"_proto"},
+    "delivery": {"report", "routing"},
+    "ingest": {"codec", "delivery", "routing"},
+    "transports": {"codec", "ingest"},
+    "publishers": {"delivery", "report", "routing"},
+    "testing": set(),
+    "clock": set(),
+    "pipeline": set(),
+    "logs": set(),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of ours, by its name without the package."""
+    found = {}
+    for path in sorted(HOME.rglob("*.py")):
+        parts = list(path.relative_to(HOME).with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        found[".".join(parts)] = path
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """The full names of all that a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def ours(path: Path) -> set[str]:
+    """The rooms of ours that a module imports."""
+    prefix = NAME + "."
+    return {room(name[len(prefix) :]) for name in imported(path) if name.startswith(prefix)}
+
+
+class ImportTests(SynchronousTestCase):
+    def test_arrow(self) -> None:
+        """Imports follow the arrow or point at `model`."""
+        for module, path in modules().items():
+            if room(module) in ALLOWED:
+                known = ours(path) - {room(module), "model", "settings", "clock"}
+                self.assertLessEqual(known, ALLOWED[room(module)], f"{module} imports what it may not know")
+
+    def test_nobody_looks_up(self) -> None:
+        """Only what stands above puts the parts together: nobody else imports it."""
+        for module, path in modules().items():
+            if room(module) not in ABOVE:
+                self.assertEqual(ours(path) & ABOVE, set(), module)
+
+    def test_all_rooms_are_known(self) -> None:
+        """Every module has its place in this test, so that a new one is thought about."""
+        configuration = {room(module) for module in modules()} - set(ALLOWED) - ABOVE - {"", "_proto", "_version"}
+        self.assertEqual(
+            configuration, {"config", "config_file", "assemble", "flags", "kafka_properties", "keys", "kinds"}
+        )
+
+    def test_plain_data(self) -> None:
+        """What is plain data, the codecs and `ingest` do not know Twisted; `model` knows nothing of ours."""
+        names = modules()
+        for module, path in names.items():
+            if module in PLAIN or room(module) in PLAIN:
+                frameworks = {name.split(".")[0] for name in imported(path)} & {"twisted", "klein", "autobahn", "grpc"}
+                self.assertEqual(frameworks, set(), module)
+        self.assertEqual(ours(names["model"]), set())
+        self.assertLessEqual(PLAIN - {"codec"}, set(names))
+
+    def test_only_codecs_read_messages(self) -> None:
+        """The generated messages are the codecs' business (and the demo's, which plays an ordinary client)."""
+        readers = {module for module, path in modules().items() if "_proto" in ours(path)}
+        self.assertLessEqual(
+            {module for module in readers if room(module) != "_proto"}, {"codec.protobuf", "demo_clients"}
+        )
+
+    def test_global_reactor(self) -> None:
+        """Nobody imports the global reactor but those who run it."""
+        users = {module for module, path in modules().items() if "twisted.internet.reactor" in imported(path)}
+        self.assertEqual(users, {"tap", "runner"})
+
+    def test_kafka_has_one_home(self) -> None:
+        """The Kafka client is known to the publishers, and to those who check or show what it says."""
+        users = {room(module) for module, path in modules().items() if "confluent_kafka" in str(imported(path))}
+        self.assertLessEqual(
+            users, {"publishers", "kafka_properties", "testing", "runner", "demo", "demo_clients", "cli"}
+        )
