@@ -1,7 +1,7 @@
 """What a running server is told, checked once. Times are seconds and sizes bytes.
 
 `raccoon_tx.config` makes these from file, environment and flags; the names an operator knows are in
-`raccoon_tx.keys`. A room is given the part it needs, not all of `Settings`.
+`raccoon_tx.config.keys`. A room is given the part it needs, not all of `Settings`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from functools import partial
 from typing import Any
 
@@ -173,6 +176,18 @@ class _UnderTwistd(MultiService):
             raise SystemExit(2) from None
 
 
+def _tell_status(server: Server) -> None:
+    """``twistd`` would end with 0 whatever was given up, and lets nobody say otherwise before its very end."""
+    if server.abandoned:
+        atexit.register(_end_with, 3)
+
+
+def _end_with(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def makeService(options: Options, reactor: Any = None) -> MultiService:
     """The service for ``twistd -n raccoon``.
 
@@ -189,6 +204,7 @@ def makeService(options: Options, reactor: Any = None) -> MultiService:
 
     server = build(loaded.settings, global_reactor)
     install(global_reactor, server.hurry)
+    global_reactor.addSystemEventTrigger("after", "shutdown", _tell_status, server)  # type: ignore[arg-type]
     outer = _UnderTwistd()
     server.setServiceParent(outer)
     return outer

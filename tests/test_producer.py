@@ -64,6 +64,8 @@ class PropertiesTests(SynchronousTestCase):
         given = {"queue.buffering.max.messages": "7", "message.max.bytes": "2000"}
         self.assertEqual((capacity(given), largest_value(given)), (7, 1964))
         self.assertEqual(capacity({"queue.buffering.max.messages": "0"}), sys.maxsize)
+        self.assertEqual(capacity({"queue.buffering.max.messages": "0x10"}), 16)
+        self.assertEqual(capacity({"queue.buffering.max.messages": "010"}), 8)
 
 
 class Reports:

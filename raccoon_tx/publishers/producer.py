@@ -34,13 +34,21 @@ def _given(properties: Mapping[str, str], name: str, default: str) -> str:
     return properties.get(name, properties.get(_ALIASES.get(name, name), default))
 
 
+def number(text: str) -> int:
+    """An integer property, in the notations that librdkafka reads: ``10``, ``0xa``, ``012``."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        return int(text, 8)
+
+
 def idempotent(properties: Mapping[str, str]) -> bool:
     """Whether nothing the operator set speaks against an idempotent producer, which alone repeats no event."""
     return (
         "enable.idempotence" not in properties
         and _given(properties, "acks", "-1").strip().lower() in ("-1", "all")
-        and int(_given(properties, "max.in.flight", "5")) <= 5
-        and int(_given(properties, "retries", "1")) > 0
+        and number(_given(properties, "max.in.flight", "5")) <= 5
+        and number(_given(properties, "retries", "1")) > 0
         and properties.get("queuing.strategy", "fifo") == "fifo"
         and "transactional.id" not in properties
     )
@@ -56,12 +64,12 @@ def complete(properties: Mapping[str, str]) -> dict[str, str]:
 
 def capacity(properties: Mapping[str, str]) -> int:
     """Messages that the producer's queue holds."""
-    return int(properties.get("queue.buffering.max.messages", "100000")) or sys.maxsize
+    return number(properties.get("queue.buffering.max.messages", "100000")) or sys.maxsize
 
 
 def largest_value(properties: Mapping[str, str]) -> int:
     """Bytes that the value of one record may have."""
-    return int(properties.get("message.max.bytes", "1000000")) - RECORD_OVERHEAD
+    return number(properties.get("message.max.bytes", "1000000")) - RECORD_OVERHEAD
 
 
 class _Lines:

@@ -1,0 +1,215 @@
+"""The ``raccoon`` command (contract section 14).
+
+Exit status: 0 after an orderly end, 1 for a mistake in the command line or the configuration, 2 if the server cannot
+start, 3 if it had to give up events.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import get_completion_class
+
+from raccoon_tx._version import __version__
+from raccoon_tx.config.flags import Flags, describe, help_rows, nearest, parse_flags
+from raccoon_tx.config.keys import KEYS, Key
+from raccoon_tx.config.kinds import BOOL
+
+# What a command alone needs is imported within it: most of them should answer at once.
+if TYPE_CHECKING:
+    from raccoon_tx.config import Loaded
+
+#: For what `raccoon demo` needs and nobody has said.
+DEMO_DEFAULTS = {"publisher.type": "embedded", "server.websocket.conn.id_header": "X-User-ID"}
+
+
+class _Commands(click.Group):
+    """Shows its help if it is given nothing to do."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.invoke_without_command = True
+        self.no_args_is_help = False
+
+    def invoke(self, ctx: click.Context) -> Any:
+        result = super().invoke(ctx)
+        if ctx.invoked_subcommand is None:
+            click.echo(ctx.get_help())
+        return result
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            close = nearest(name, self.commands)
+            hint = f" (did you mean {close}?)" if close else ""
+            ctx.fail(f"unknown command: {name}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+class _Program(_Commands):
+    """Ends the process with what its command returns, and with 1, not Click's 2, if the command line is wrong."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["standalone_mode"] = False
+        try:
+            status = super().main(*args, **kwargs)
+        except click.ClickException as mistake:
+            _complain("error", [mistake.format_message()])
+            status = 1
+        except click.Abort:
+            status = 1
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+class _Flagged(click.Command):
+    """Takes the flags of the server as `parse_flags` reads them; Click's own options serve completion only.
+
+    :ivar switches: flags of this command alone, with their help.
+    """
+
+    def __init__(self, *args: Any, switches: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.switches = switches or {}
+        self.params += [click.Option([f"--{name}"], is_flag=True, help=text) for name, text in self.switches.items()]
+        self.params += [click.Option(["-c", "--config"], type=click.Path(), help="YAML file with settings")]
+        self.params += map(_option, KEYS)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.args = []
+        if not ctx.resilient_parsing:
+            ctx.obj = parse_flags(args, self.switches)
+            if ctx.obj.help:
+                click.echo(ctx.get_help())
+                ctx.exit()
+        return []
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, rows in help_rows(self.switches):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _option(key: Key) -> click.Option:
+    return click.Option(
+        [f"--{key.flag}", key.name.replace(".", "_")],
+        type=click.Choice(key.kind.choices) if key.kind.choices else str,
+        is_flag=key.kind is BOOL,
+        help=describe(key),
+    )
+
+
+@click.group("raccoon", cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Take events in over WebSocket, REST and gRPC, and deliver them to Kafka."""
+
+
+@cli.command("server", cls=_Flagged)
+@click.pass_obj
+def server(flags: Flags) -> int:
+    """Run the server."""
+    loaded = _load(flags)
+    from raccoon_tx.runner import run
+
+    return run(loaded)
+
+
+@cli.command("demo", cls=_Flagged, switches={"once": "end after the round trip; status 1 if anything did not arrive"})
+@click.pass_obj
+def demo(flags: Flags) -> int:
+    """Try everything out, with a Kafka inside this process.
+
+    Starts the server, sends a few events over each transport, shows what then stands in which topic, and goes on
+    serving.
+    """
+    loaded = _load(flags, DEMO_DEFAULTS)
+    from raccoon_tx.demo import run
+
+    return run(loaded, "once" in flags.switches)
+
+
+@cli.command("version")
+def version() -> None:
+    """Print the version."""
+    click.echo(f"raccoon_tx {__version__}")
+
+
+@cli.group("config", cls=_Commands)
+def config() -> None:
+    """Look at the configuration without running the server."""
+
+
+@config.command("check", cls=_Flagged)
+@click.pass_obj
+def check(flags: Flags) -> None:
+    """Say whether the server could run with it."""
+    _complain("warning", _load(flags).warnings)
+    click.echo("configuration is valid")
+
+
+@config.command("print", cls=_Flagged)
+@click.pass_obj
+def print_(flags: Flags) -> None:
+    """Print every setting, and where it comes from.
+
+    The output has the form of a configuration file; secrets are masked.
+    """
+    loaded = _load(flags)
+    from raccoon_tx.config.file import as_yaml
+
+    _complain("warning", loaded.warnings)
+    click.echo(as_yaml(loaded.values), nl=False)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands and flags in a shell.
+
+    For example: source <(raccoon completion bash)
+    """
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(complete(cli, {}, "raccoon", "_RACCOON_COMPLETE").source())
+
+
+@cli.command("help")
+@click.argument("command", nargs=-1)
+@click.pass_context
+def help_(ctx: click.Context, command: tuple[str, ...]) -> None:
+    """Show the help of a command."""
+    assert ctx.parent is not None
+    of = ctx.parent
+    for word in command:
+        if not isinstance(of.command, _Commands):
+            break
+        name, found, _ = of.command.resolve_command(of, [word])
+        assert found is not None
+        of = click.Context(found, info_name=name, parent=of)
+    click.echo(of.get_help())
+
+
+def _load(flags: Flags, defaults: Mapping[str, str] | None = None) -> Loaded:
+    from raccoon_tx.config import ConfigurationError, load_command_line
+
+    try:
+        return load_command_line(flags, os.environ, Path.cwd(), defaults)
+    except ConfigurationError as error:
+        _complain("error", error.mistakes)
+        raise click.exceptions.Exit(1) from None
+
+
+def _complain(kind: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        click.echo(f"{kind}: {text}", err=True)
+
+
+def main() -> None:
+    """The console script: ends the process with the status of section 14."""
+    cli.main(prog_name="raccoon")
