@@ -86,7 +86,7 @@ class KafkaSettings:
     in flight when the server stops."""
 
     properties: Mapping[str, str] = field(factory=dict)
-    flush_interval: float = field(default=0.002, validator=_positive)
+    flush_interval: float = field(default=0.001, validator=_positive)
     publish_timeout: float = field(default=10.0, validator=_positive)
     close_timeout: float = field(default=1.0, validator=_positive)
 

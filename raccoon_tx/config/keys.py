@@ -145,7 +145,7 @@ SECTIONS = {
     "Publisher": (
         Key("publisher.type", kinds.PUBLISHER, "kafka", "where events go"),
         Key("publisher.publish_timeout_ms", MILLISECONDS, 10000, "longest wait for Kafka under event.ack 1"),
-        Key("publisher.flush_interval_ms", MILLISECONDS, 2, "time between two looks at the Kafka client"),
+        Key("publisher.flush_interval_ms", MILLISECONDS, 1, "time between two looks at the Kafka client"),
         Key("publisher.kafka.flush_interval_ms", MILLISECONDS, 1000, "time for Kafka to take the rest at a stop"),
         Key("publisher.kafka.delivery_channel_size", COUNT, 10, "reports that may wait", ignored=True),
         Key("server.enqueue_timeout_ms", MILLISECONDS, 500, "longest wait of a batch for room"),
