@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raccoon_tx.model import Ack, Answer, Batch, Identity, Outcome, Reply
+from raccoon_tx.metrics.counts import GroupCounts
+from raccoon_tx.model import Ack, Answer, Batch, Outcome, Reply
 from raccoon_tx.report import Failure, failed_entries
-from raccoon_tx.routing import Record
 
 _FAILED = "cannot publish events: error when sending messages: "
 
@@ -28,7 +28,9 @@ class Delivery:
     It is itself the delivery-report callback of each of its events, so that a batch costs one object, however many
     events it has.
 
-    :ivar records: what to produce, in order. :ivar taken: how many of them the producer has.
+    :ivar records: what to produce, in order: a lane, a value, and perhaps more. :ivar group: of its client.
+    :ivar received: :ivar launched: when it came, and when its first event went to the producer, in the seconds of the
+        publisher's clock. :ivar taken: how many of them the producer has.
     :ivar pending: events that have neither been reported nor given up.
     :ivar deadline: until when its reports are waited for, in the seconds of the publisher's clock.
     """
@@ -39,18 +41,23 @@ class Delivery:
         "_failures",
         "ack",
         "batch",
-        "client",
         "deadline",
+        "group",
+        "launched",
         "pending",
+        "received",
         "records",
         "taken",
     )
 
-    def __init__(self, batch: Batch, records: Sequence[Record], client: Identity, ack: Ack, answer: Answer) -> None:
+    def __init__(
+        self, batch: Batch, records: Sequence[Any], group: GroupCounts, ack: Ack, answer: Answer, received: float = 0.0
+    ) -> None:
         self.batch = batch
         self.records = records
-        self.client = client
+        self.group = group
         self.ack = ack
+        self.received = self.launched = received
         self.taken = 0
         self.pending = len(records)
         self.deadline = 0.0

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 
 class Status(IntEnum):
@@ -91,6 +91,22 @@ class Identity:
 
     def __str__(self) -> str:
         return f"[{self.group}] {self.id}"
+
+
+@define(eq=False)
+class Client:
+    """Who sends, and how. A WebSocket has one for its life; other transports make one for each batch.
+
+    :ivar transport: ``websocket``, ``rest`` or ``grpc``. :ivar media_type: of the batch at hand.
+    :ivar source: what stands for a client without an id where clients are told apart: its address, or its connection.
+    :ivar guids: the batches its connection has seen, a `raccoon_tx.dedup.Guids`; ``None`` without one.
+    """
+
+    identity: Identity
+    transport: str
+    source: str = ""
+    media_type: str = ""
+    guids: Any = None
 
 
 class Event(Protocol):
@@ -194,6 +210,12 @@ class Saturated(Refused):
     """No room now: come back later."""
 
     outcome = Outcome.SATURATED
+
+
+class RateLimited(Refused):
+    """This client has sent more than its share: come back later."""
+
+    outcome = Outcome.RATE_LIMITED
 
 
 class Unavailable(Refused):

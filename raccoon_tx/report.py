@@ -14,10 +14,14 @@ LONGEST_REASON = 1024
 
 @frozen
 class Failure:
-    """Why one event was not delivered. :ivar retryable: sending it again may help."""
+    """Why one event was not delivered.
+
+    :ivar retryable: sending it again may help. :ivar unknown_topic: it is that its topic does not exist.
+    """
 
     text: str
     retryable: bool = True
+    unknown_topic: bool = False
 
 
 def printable(text: str, longest: int = 64) -> str:

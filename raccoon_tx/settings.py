@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen, validators
@@ -19,15 +19,21 @@ _not_negative: Any = validators.ge(0)
 
 @frozen(kw_only=True)
 class IdentitySettings:
-    """Which headers carry the identity, and what stands in for a missing group (contract section 3).
+    """What carries the identity, and what stands in for a missing group (contract sections 3 and 5.6).
 
-    :ivar group_header: empty if none is configured. :ivar require_id: refuse clients without an id.
+    :ivar group_header: empty if none is configured, as are the query parameters and cookies.
+    :ivar subprotocol: offered WebSocket subprotocols may carry it. :ivar require_id: refuse clients without an id.
     """
 
     id_header: str = field(validator=validators.min_len(1))
     group_header: str = ""
     default_group: str = "--default--"
     require_id: bool = False
+    id_query: str = ""
+    group_query: str = ""
+    id_cookie: str = ""
+    group_cookie: str = ""
+    subprotocol: bool = True
 
 
 @frozen(kw_only=True)
@@ -60,6 +66,8 @@ class WebSocketSettings:
     max_in_flight: int = field(default=64, validator=_positive)
     write_buffer_limit: int = field(default=1024 * 1024, validator=_positive)
     check_origin: bool = True
+    duplicate_policy: str = "reject"
+    compression: bool = False
 
 
 @frozen(kw_only=True)
@@ -69,6 +77,7 @@ class GrpcSettings:
     host: str = ""
     port: int = 8081
     threads: int = field(default=64, validator=_positive)
+    reflection: bool = False
 
 
 @frozen(kw_only=True)
@@ -93,10 +102,92 @@ class KafkaSettings:
 
 @frozen(kw_only=True)
 class RoutingSettings:
-    """:ivar pattern: the topic, with ``%s`` for the event's type. :ivar max_topics: a process may open."""
+    """:ivar pattern: the topic, with ``%s`` for the event's type. :ivar max_topics: a process may open.
+    :ivar allowed_types: empty for any."""
 
     pattern: str = "clickstream-%s-log"
     max_topics: int = field(default=1000, validator=_positive)
+    allowed_types: Sequence[str] = ()
+
+
+@frozen(kw_only=True)
+class RecordSettings:
+    """What a record has beside its value (contract section 9), and where events go that cannot be published.
+
+    :ivar key: ``none``, ``identity``, ``group``, ``guid`` or ``type``. :ivar headers: words of
+        ``event.record_headers``. :ivar timestamp: ``produce``, ``receive`` or ``sent_time``.
+    :ivar dead_letters: topic; empty: such events are refused.
+    """
+
+    key: str = "none"
+    headers: Sequence[str] = ()
+    timestamp: str = "produce"
+    dead_letters: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether a value is all that a record has."""
+        return self == RecordSettings()
+
+
+@frozen(kw_only=True)
+class DedupSettings:
+    """Batches seen before (contract section 8). :ivar scope: ``connection`` or ``identity``. :ivar most: guids
+    remembered. :ivar lifetime: seconds."""
+
+    enabled: bool = False
+    scope: str = "connection"
+    most: int = field(default=10_000, validator=_positive)
+    lifetime: float = field(default=600.0, validator=_positive)
+
+
+@frozen(kw_only=True)
+class RateLimitSettings:
+    """For each client. :ivar events_per_second: 0 for any. :ivar burst: 0 for one second's worth."""
+
+    events_per_second: int = field(default=0, validator=_not_negative)
+    burst: int = field(default=0, validator=_not_negative)
+
+
+@frozen(kw_only=True)
+class CorsSettings:
+    """Browsers on pages of other sites (contract section 10). :ivar origins: allowed ones; ``*`` for all.
+    :ivar headers: allowed beside ours. :ivar max_age: seconds; 0 says nothing. :ivar refuse: answer 403 to others."""
+
+    enabled: bool = False
+    origins: Sequence[str] = ()
+    methods: Sequence[str] = ("GET", "HEAD", "POST", "OPTIONS")
+    headers: Sequence[str] = ()
+    credentials: bool = False
+    max_age: int = field(default=0, validator=_not_negative)
+    refuse: bool = False
+
+
+@frozen(kw_only=True)
+class TlsSettings:
+    """Files, in PEM form. :ivar certificate: with its chain; empty: no TLS. :ivar client_ca: who must have signed the
+    certificates that clients show; empty: they need none."""
+
+    certificate: str = ""
+    private_key: str = ""
+    client_ca: str = ""
+
+
+@frozen(kw_only=True)
+class MetricSettings:
+    """Where metrics go. :ivar prometheus: offer them there. :ivar statsd: send them there. :ivar address: of StatsD,
+    ``host:port``. :ivar period: seconds between two reports to it. :ivar sample_interval: seconds between two
+    samples. :ivar max_label_values: of one label."""
+
+    prometheus: bool = False
+    host: str = ""
+    port: int = 9090
+    path: str = "/metrics"
+    statsd: bool = False
+    address: str = ":8125"
+    period: float = field(default=10.0, validator=_positive)
+    sample_interval: float = field(default=10.0, validator=_positive)
+    max_label_values: int = field(default=200, validator=_positive)
 
 
 @frozen(kw_only=True)
@@ -132,3 +223,9 @@ class Settings:
     routing: RoutingSettings = field(factory=RoutingSettings)
     stop: StopSettings = field(factory=StopSettings)
     log: LogSettings = field(factory=LogSettings)
+    records: RecordSettings = field(factory=RecordSettings)
+    dedup: DedupSettings = field(factory=DedupSettings)
+    rate_limit: RateLimitSettings = field(factory=RateLimitSettings)
+    cors: CorsSettings = field(factory=CorsSettings)
+    tls: TlsSettings = field(factory=TlsSettings)
+    metrics: MetricSettings = field(factory=MetricSettings)

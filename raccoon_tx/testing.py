@@ -32,6 +32,7 @@ class MemoryProducer:
     :ivar capacity: messages that its queue holds. :ivar held: nothing is delivered for now.
     :ivar broken: the error of each topic whose messages fail. :ivar refused: the error that `produce` raises for a
         topic. :ivar away: nobody answers a question for metadata. :ivar topics: what was delivered, by topic.
+    :ivar more: keys, and what else came with a message by name.
     """
 
     capacity: int = 100_000
@@ -40,10 +41,11 @@ class MemoryProducer:
     refused: dict[str, int] = field(factory=dict)
     away: bool = False
     topics: dict[str, list[bytes]] = field(factory=dict)
+    more: list[tuple[bytes | None, dict[str, Any]]] = field(factory=list)
     flushes: int = 0
     _queue: deque[tuple[MemoryMessage, Any, int | None]] = field(factory=deque)
 
-    def produce(self, topic: str, value: bytes, key: Any, partition: int, on_delivery: Any, /) -> None:
+    def produce(self, topic: str, value: bytes, key: Any, partition: int, on_delivery: Any, /, **more: Any) -> None:
         """:raises BufferError: the queue is full. :raises KafkaException: this message cannot be taken."""
         if topic in self.refused:
             raise KafkaException(KafkaError(self.refused[topic]))
@@ -51,6 +53,8 @@ class MemoryProducer:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         if len(self._queue) >= self.capacity:
             raise BufferError("Local: Queue full")
+        if key is not None or more:
+            self.more.append((key, more))
         self._queue.append((MemoryMessage(topic, value), on_delivery, self.broken.get(topic)))
 
     def poll(self, timeout: float = 0, /) -> int:

@@ -7,9 +7,15 @@ from collections.abc import Callable
 from attrs import frozen
 
 from raccoon_tx.delivery import Delivery
-from raccoon_tx.model import Ack, Batch, Identity, Reply
+from raccoon_tx.metrics.counts import GroupCounts, Lane
+from raccoon_tx.model import Ack, Batch, Client, Identity, Reply
 
 NOBODY = Identity("--default--", "")
+
+
+def client(group: str = "--default--", name: str = "", transport: str = "rest", source: str = "somewhere") -> Client:
+    """Somebody who sends."""
+    return Client(Identity(group, name), transport, source)
 
 
 @frozen
@@ -30,7 +36,10 @@ def delivery(
     ack: Ack = Ack.DELIVERED,
     answer: Callable[[Reply], None] = lambda _: None,
     guid: str = "1234",
+    group: GroupCounts | None = None,
 ) -> Delivery:
     """A batch on its way, with the types of its events for topics."""
     made = batch(*events, guid=guid)
-    return Delivery(made, list(events), NOBODY, ack, answer)
+    lanes = {kind: Lane(kind, "--default--", kind) for kind, _ in events}
+    records = [(lanes[kind], value) for kind, value in events]
+    return Delivery(made, records, group or GroupCounts("--default--"), ack, answer)

@@ -18,6 +18,11 @@ PLAIN = {
     "settings",
     "routing",
     "report",
+    "records",
+    "dedup",
+    "ratelimit",
+    "metrics.counts",
+    "publishers.accounts",
     "delivery",
     "ingest",
     "codec",
@@ -31,15 +36,20 @@ PLAIN = {
 #: Put the parts together, or run them, so they may know everybody.
 ABOVE = {"tap", "runner", "demo", "demo_clients", "cli", "options", "signals"}
 
-#: What each room may know of the others, beside itself; everybody may know `model`, `settings` and `clock`.
+#: What each room may know of the others, beside itself; everybody may know `model`, `settings`, `clock`
+#: and `metrics.counts`.
 ALLOWED = {
     "model": set(),
     "settings": set(),
     "report": set(),
+    "metrics": set(),
     "routing": {"report"},
+    "records": {"routing"},
+    "dedup": set(),
+    "ratelimit": set(),
     "codec": {"_proto"},
     "delivery": {"report", "routing"},
-    "ingest": {"codec", "delivery", "routing"},
+    "ingest": {"codec", "dedup", "delivery", "ratelimit", "routing"},
     "transports": {"codec", "ingest"},
     "publishers": {"delivery", "report", "routing"},
     "config": set(),
@@ -90,6 +100,14 @@ class ImportTests(SynchronousTestCase):
             if room(module) in ALLOWED:
                 known = ours(path) - {room(module), "model", "settings", "clock"}
                 self.assertLessEqual(known, ALLOWED[room(module)], f"{module} imports what it may not know")
+
+    def test_counts_alone(self) -> None:
+        """Of the metrics, those who count know only what is counted; who sends it out is the exporters' business."""
+        for module, path in modules().items():
+            if room(module) not in ABOVE | {"metrics"}:
+                known = {name for name in imported(path) if name.startswith(f"{NAME}.metrics")}
+                exporters = {name for name in known if not name.startswith(f"{NAME}.metrics.counts")}
+                self.assertEqual(exporters, set(), module)
 
     def test_nobody_looks_up(self) -> None:
         """Only what stands above puts the parts together: nobody else imports it."""

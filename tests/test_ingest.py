@@ -6,11 +6,16 @@ from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx.codec import JSON, PROTOBUF
+from raccoon_tx.dedup import Guids
 from raccoon_tx.delivery import Delivery
 from raccoon_tx.ingest import Ingest
-from raccoon_tx.model import Ack, Outcome, Reply, Saturated
+from raccoon_tx.metrics.counts import Counts
+from raccoon_tx.model import Ack, Client, Outcome, Reply, Saturated
+from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.routing import Routes
-from tests.samples import NOBODY
+from tests.samples import client
+
+NOBODY = client()
 
 GOOD = b'{"req_guid":"g","events":[{"type":"a","event_bytes":"MQ=="},{"type":"b","event_bytes":"Mg=="}]}'
 
@@ -30,19 +35,40 @@ class Shelf:
 
 class IngestTests(SynchronousTestCase):
     def setUp(self) -> None:
+        self.time = 0.0
         self.shelf = Shelf()
         self.answers: list[Reply] = []
-        self.ingest = Ingest(self.shelf.publish, Routes("%s", 10, 100).route, Ack.DELIVERED, 3)
+        self.counts = Counts()
+        self.ingest = self.make()
 
-    def submit(self, body: bytes) -> None:
-        self.ingest.submit(body, JSON, NOBODY, self.answers.append)
+    def make(self, rate: int = 0, guids: Guids | None = None) -> Ingest:
+        return Ingest(
+            self.shelf.publish,
+            Routes("%s", 10, 100, self.counts).route,
+            Ack.DELIVERED,
+            3,
+            self.counts,
+            self.now,
+            RateLimit(rate, 0, self.now),
+            guids,
+        )
+
+    def now(self) -> float:
+        return self.time
+
+    def submit(self, body: bytes, who: Client = NOBODY) -> None:
+        self.ingest.submit(body, JSON, who, self.answers.append)
+
+    def outcomes(self) -> list[Outcome]:
+        return [reply.outcome for reply in self.answers]
 
     def test_published(self) -> None:
         """A batch goes to the publisher as records, with the client's way to be answered."""
         self.submit(GOOD)
         (delivery,) = self.shelf.taken
-        self.assertEqual(delivery.records, [("a", b"1"), ("b", b"2")])
-        self.assertEqual((delivery.batch.guid, delivery.ack, delivery.client), ("g", Ack.DELIVERED, NOBODY))
+        self.assertEqual([(lane.topic, value) for lane, value in delivery.records], [("a", b"1"), ("b", b"2")])
+        self.assertEqual((delivery.batch.guid, delivery.ack), ("g", Ack.DELIVERED))
+        self.assertIs(delivery.group, self.counts.group("--default--"))
         self.assertEqual(self.answers, [])
         delivery.answer(Reply(Outcome.OK, "g"))
         self.assertEqual(self.answers, [Reply(Outcome.OK, "g")])
@@ -96,6 +122,106 @@ class IngestTests(SynchronousTestCase):
         def broken(delivery: Delivery) -> None:
             raise ZeroDivisionError
 
-        ingest = Ingest(broken, Routes("%s", 10, 100).route, Ack.DELIVERED, 3)
+        ingest = Ingest(
+            broken, Routes("%s", 10, 100).route, Ack.DELIVERED, 3, self.counts, self.now, RateLimit(0, 0, self.now)
+        )
         self.assertRaises(ZeroDivisionError, ingest.submit, GOOD, JSON, NOBODY, self.answers.append)
         self.assertEqual(self.answers, [])
+
+    # Counts
+
+    def test_counted(self) -> None:
+        """Batches are counted as read, or under the reason why they were not taken."""
+        self.submit(GOOD)
+        self.submit(b"{}")
+        self.submit(b"\x01")
+        self.submit(b'{"events":[{"type":""}]}')
+        self.shelf.full = True
+        self.submit(GOOD)
+        group = self.counts.group("--default--")
+        self.assertEqual(group.read, 2)
+        self.assertEqual(group.not_read, {"serde": 1, "invalidevent": 1, "overload": 1})
+
+    # Rate limit
+
+    def test_rate_limit(self) -> None:
+        """A client that sends more than its share is told when to come back; others are not concerned."""
+        self.ingest = self.make(rate=4)
+        one, two = client(name="1"), client(name="2")
+        self.submit(GOOD, one)
+        self.submit(GOOD, one)
+        self.submit(GOOD, one)
+        (reply,) = self.answers
+        self.assertEqual((reply.outcome, reply.guid), (Outcome.RATE_LIMITED, "g"))
+        self.assertGreaterEqual(reply.retry_after or 0, 1)
+        self.submit(GOOD, two)
+        self.time += 1
+        self.submit(GOOD, one)
+        self.assertEqual((len(self.answers), len(self.shelf.taken)), (1, 4))
+        self.assertEqual(self.counts.group("--default--").not_read, {"ratelimit": 1})
+
+    def test_rate_limit_nameless(self) -> None:
+        """Clients without an id are told apart by where they come from."""
+        self.ingest = self.make(rate=2)
+        self.submit(GOOD, client(source="here"))
+        self.submit(GOOD, client(source="there"))
+        self.submit(GOOD, client(source="here"))
+        self.assertEqual(self.outcomes(), [Outcome.RATE_LIMITED])
+
+    # Duplicates
+
+    def remembering(self) -> Client:
+        """A client on a connection that remembers its batches."""
+        made = client(name="1", transport="websocket")
+        made.guids = Guids(10, 60, self.now)
+        return made
+
+    def test_duplicate(self) -> None:
+        """A batch that was published is answered at once when it comes again, and not published again."""
+        who = self.remembering()
+        self.submit(GOOD, who)
+        self.shelf.taken[0].answer(Reply(Outcome.OK, "g"))
+        self.submit(GOOD, who)
+        self.assertEqual(self.answers, [Reply(Outcome.OK, "g"), Reply(Outcome.OK, "g", extra={"duplicate": "true"})])
+        self.assertEqual(len(self.shelf.taken), 1)
+        group = self.counts.group("--default--")
+        self.assertEqual((group.duplicates, group.read), (1, 2))
+
+    def test_duplicate_in_flight(self) -> None:
+        """A batch that is on its way is answered with what becomes of it, as often as it came."""
+        who = self.remembering()
+        self.submit(GOOD, who)
+        self.submit(GOOD, who)
+        self.assertEqual(self.answers, [])
+        failed = Reply(Outcome.FAILED, "g", "broken")
+        self.shelf.taken[0].answer(failed)
+        self.assertEqual(self.answers, [failed, failed])
+        self.submit(GOOD, who)
+        self.assertEqual(len(self.shelf.taken), 2)
+
+    def test_refused_is_not_seen(self) -> None:
+        """A batch that was refused is new when it comes again."""
+        who = self.remembering()
+        self.shelf.full = True
+        self.submit(GOOD, who)
+        self.shelf.full = False
+        self.submit(GOOD, who)
+        self.assertEqual((self.outcomes(), len(self.shelf.taken)), ([Outcome.SATURATED], 1))
+
+    def test_empty_guid(self) -> None:
+        """Batches without a guid are never duplicates."""
+        who = self.remembering()
+        for _ in range(2):
+            self.submit(b'{"events":[{"type":"a"}]}', who)
+        self.assertEqual(len(self.shelf.taken), 2)
+
+    def test_identity_scope(self) -> None:
+        """Where everybody's batches are remembered, they are so over connections and transports; clients without an
+        id are left alone."""
+        self.ingest = self.make(guids=Guids(10, 60, self.now))
+        for who in (client(name="1"), client(name="1", transport="grpc"), client("other", "1"), client(name="2")):
+            self.submit(GOOD, who)
+        self.assertEqual(len(self.shelf.taken), 3)
+        for _ in range(2):
+            self.submit(GOOD, client())
+        self.assertEqual(len(self.shelf.taken), 5)

@@ -11,7 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx.delivery import Delivery
-from raccoon_tx.model import Ack, Draining, Outcome, Reply, Saturated, Unavailable
+from raccoon_tx.metrics.counts import Counts
+from raccoon_tx.model import Ack, Batch, Draining, Outcome, Reply, Saturated, Unavailable
+from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.kafka import IDLE_INTERVAL, KafkaPublisher, failure
 from raccoon_tx.publishers.reach import Reach
 from raccoon_tx.testing import MemoryProducer
@@ -25,6 +27,7 @@ class KafkaPublisherTests(SynchronousTestCase):
         self.clock, self.kafka = Clock(), MemoryProducer(capacity=4)
         self.answers: list[Reply] = []
         self.on_error: Callable[[KafkaError], None] | None = None
+        self.counts = Counts()
         self.publisher = self.started()
 
     def started(self, **settings: Any) -> KafkaPublisher:
@@ -37,7 +40,9 @@ class KafkaPublisherTests(SynchronousTestCase):
             "drain_timeout": 5.0,
             "close_timeout": 1.0,
         }
-        publisher = KafkaPublisher(self.connect, self.clock, Reach(self.clock, execute), **{**values, **settings})
+        accounts = Accounts(self.counts, self.clock.seconds, lambda: 1000 + self.clock.seconds())
+        reach = Reach(self.clock, execute)
+        publisher = KafkaPublisher(self.connect, self.clock, reach, accounts, **{**values, **settings})
         publisher.startService()
         return publisher
 
@@ -229,6 +234,53 @@ class KafkaPublisherTests(SynchronousTestCase):
         self.send(("a", b"2"))
         self.tick(2 * INTERVAL)
         self.assertEqual(self.outcomes(), [Outcome.OK])
+
+    # Counts
+
+    def test_counted(self) -> None:
+        """What was delivered and what was not is counted by lane, unknown topics also by themselves."""
+        self.kafka.broken["b"] = KafkaError.UNKNOWN_TOPIC_OR_PART
+        self.kafka.refused["c"] = KafkaError._UNKNOWN_TOPIC
+        sent = self.send(("a", b"1"), ("b", b"2"), ("a", b"3"), ("c", b"4"))
+        self.tick()
+        counted = {lane.topic: (lane.delivered, lane.undelivered, lane.unknown_topic) for lane, _ in sent.records}
+        self.assertEqual(counted, {"a": (2, 0, 0), "b": (0, 1, 1), "c": (0, 1, 1)})
+
+    def test_times(self) -> None:
+        """The times of a batch are observed once, when it is through, by event where the names say so."""
+        self.kafka.held = True
+        sent = self.send(("a", b"1"), ("a", b"2"), ack=Ack.ACCEPTED)
+        self.tick(0.3)
+        self.kafka.held = False
+        self.tick()
+        self.assertEqual(sum(self.counts.published.counts), 1)
+        self.assertAlmostEqual(self.counts.published.total, 310, delta=10)
+        self.assertAlmostEqual(self.counts.worked.total, 155, delta=5)
+        self.assertAlmostEqual(sent.group.latency.total, 155, delta=5)
+        self.assertEqual(sum(sent.group.processing.counts), 0)
+
+    def test_age(self) -> None:
+        """How old the events were is observed if the client said when it sent them, unless that is yet to come."""
+        for sent_time in (999.0, 1002.0):
+            sent = delivery(("a", b"1"), ("a", b"2"))
+            sent.batch = Batch("g", sent.batch.events, sent_time)
+            self.publisher.publish(sent)
+            self.tick()
+            self.assertEqual(sum(sent.group.processing.counts), 1 if sent_time < 1000 else 0)
+
+    # Records
+
+    def test_full_records(self) -> None:
+        """Keys, timestamps and headers are handed to the producer."""
+        publisher = self.started(full_records=True)
+        sent = delivery(("a", b"1"), answer=self.answers.append)
+        sent.records = [(*sent.records[0], b"key", 5, [("h", b"v")])]
+        publisher.publish(sent)
+        self.tick()
+        self.assertEqual(self.outcomes(), [Outcome.OK])
+        self.assertEqual(self.kafka.more, [(b"key", {"timestamp": 5, "headers": [("h", b"v")]})])
+        publisher.stopService()
+        self.tick()
 
     # Reach
 

@@ -9,7 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2 import SendEventRequest
 from raccoon_tx.logs import text_line
+from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Ack, Outcome, Reply
+from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.log import LogPublisher, show
 from tests.samples import delivery
 
@@ -50,7 +52,8 @@ class LogPublisherTests(SynchronousTestCase):
         """Each event is one line, with its type and content, and the batch succeeds in both modes."""
         for ack in Ack:
             lines: list[str] = []
-            publisher = LogPublisher()
+            counts = Counts()
+            publisher = LogPublisher(Accounts(counts, lambda: 0.0, lambda: 0.0))
 
             def emit(level: LogLevel, form: str, into: list[str] = lines, **values: object) -> None:
                 into.append(text_line({"log_format": form, "log_level": level, **values}))
@@ -60,4 +63,5 @@ class LogPublisherTests(SynchronousTestCase):
             publisher.publish(delivery(("a", b'{"x":1}'), ("b", b"\xff\xff"), ack=ack, answer=answers.append))
             self.assertEqual(answers, [Reply(Outcome.OK, "1234")])
             self.assertIn('[LogPublisher] kind = json, event_type = a, event = {"x":1}', lines[0])
+            self.assertEqual(sum(counts.published.counts), 1)
             self.assertIn("[LogPublisher] kind = bytes, event_type = b, event = //8=", lines[1])

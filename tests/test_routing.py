@@ -7,13 +7,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from raccoon_tx.model import Invalid
+from raccoon_tx.metrics.counts import OTHER, Counts
+from raccoon_tx.model import Batch, Invalid
 from raccoon_tx.routing import RECORD_OVERHEAD, Routes
 from tests.samples import SampleEvent
 
 
-def routes(pattern: str = "clickstream-%s-log", max_topics: int = 10, largest: int = 100) -> Routes:
-    return Routes(pattern, max_topics, largest)
+class Router:
+    """Routes, and what they count for one group."""
+
+    def __init__(self, pattern: str, max_topics: int, largest: int, labels: int = 200) -> None:
+        counts = Counts(most=labels)
+        self.routes = Routes(pattern, max_topics, largest, counts)
+        self.group = counts.group("g")
+
+    def route(self, events: list[SampleEvent]) -> list[tuple[str, bytes]]:
+        return [(lane.topic, value) for lane, value in self.routes.route(Batch("", events), self.group)]
+
+    @property
+    def remembered(self) -> int:
+        return len(self.group.all_lanes())
+
+
+def routes(pattern: str = "clickstream-%s-log", max_topics: int = 10, largest: int = 100, labels: int = 200) -> Router:
+    return Router(pattern, max_topics, largest, labels)
 
 
 def events(*kinds: str) -> list[SampleEvent]:
@@ -27,12 +44,42 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(made, [("clickstream-b-log", b"2"), ("clickstream-a-log", b"1"), ("clickstream-b-log", b"3")])
 
     def test_constant(self) -> None:
-        """A pattern without ``%s`` is the topic of every event, whatever its type, and remembers no type."""
-        constant = routes("all")
-        self.assertEqual(constant.route(events("x", "", "no topic\n")), [("all", b"value")] * 3)
-        self.assertEqual(len(constant._topics), 0)
+        """A pattern without ``%s`` is the topic of every event, whatever its type; types beyond the labels that are
+        told apart are remembered as one."""
+        constant = routes("all", labels=2)
+        self.assertEqual(constant.route(events("x", "", "no topic\n", "y", "z")), [("all", b"value")] * 5)
+        counted = {lane.type: lane.received for lane in constant.group.all_lanes()}
+        self.assertEqual(counted, {"x": 1, "": 1, OTHER: 3})
 
-    def refusal(self, given_routes: Routes, *kinds: str) -> Invalid:
+    def test_counted(self) -> None:
+        """Events and their bytes are counted by type, beyond the labels that are told apart as others."""
+        under_test = routes(labels=2)
+        under_test.route(events("a", "a", "b"))
+        under_test.route(events("c", "d"))
+        counted = sorted((lane.type, lane.topic, lane.received, lane.bytes) for lane in under_test.group.all_lanes())
+        self.assertEqual(
+            counted,
+            [
+                ("a", "clickstream-a-log", 2, 10),
+                ("b", "clickstream-b-log", 1, 5),
+                (OTHER, "clickstream-c-log", 1, 5),
+                (OTHER, "clickstream-d-log", 1, 5),
+            ],
+        )
+
+    def test_allowed(self) -> None:
+        """With a list of allowed types all others are refused, those that were used before as well; their counts
+        stay, and go on when they are allowed again."""
+        under_test = routes()
+        under_test.route(events("a", "b"))
+        under_test.routes.allow(["a", "c"])
+        self.assertIn("not allowed", self.refusal(under_test, "b").reason)
+        self.assertEqual(len(under_test.route(events("a", "c"))), 2)
+        under_test.routes.allow([])
+        under_test.route(events("b"))
+        self.assertEqual({lane.type: lane.received for lane in under_test.group.all_lanes()}, {"a": 2, "b": 2, "c": 1})
+
+    def refusal(self, given_routes: Router, *kinds: str) -> Invalid:
         return self.assertRaises(Invalid, given_routes.route, events(*kinds))
 
     def test_illegal_types(self) -> None:
@@ -42,7 +89,7 @@ class RoutesTests(SynchronousTestCase):
             refusal = self.refusal(under_test, kind)
             self.assertEqual(refusal.extra["failed"], "0", repr(kind))
             self.assertTrue(refusal.reason.isprintable(), repr(refusal.reason))
-        self.assertEqual(len(under_test._topics), 0)
+        self.assertEqual(under_test.remembered, 0)
 
     def test_longest(self) -> None:
         """A topic may have 249 characters."""

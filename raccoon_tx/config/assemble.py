@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from attrs import frozen
@@ -11,15 +11,21 @@ from raccoon_tx.config.kinds import Value
 from raccoon_tx.model import Ack
 from raccoon_tx.settings import (
     BufferSettings,
+    CorsSettings,
+    DedupSettings,
     GrpcSettings,
     HttpSettings,
     IdentitySettings,
     KafkaSettings,
     LimitSettings,
     LogSettings,
+    MetricSettings,
+    RateLimitSettings,
+    RecordSettings,
     RoutingSettings,
     Settings,
     StopSettings,
+    TlsSettings,
     WebSocketSettings,
 )
 
@@ -39,6 +45,9 @@ class _Values:
     def switch(self, name: str) -> bool:
         return cast(bool, self.values[name])
 
+    def list(self, name: str) -> tuple[str, ...]:
+        return tuple(cast("Sequence[str]", self.values[name]))
+
     def seconds(self, name: str) -> float:
         """Of a name that ends in ``_ms``."""
         return self.number(name) / 1000
@@ -55,6 +64,11 @@ def assemble(values: Mapping[str, Value], properties: Mapping[str, str]) -> Sett
             group_header=of.text("server.websocket.conn.group_header"),
             default_group=of.text("server.websocket.conn.group_default"),
             require_id=of.switch("server.require_id"),
+            id_query=of.text("server.websocket.conn.id_query"),
+            group_query=of.text("server.websocket.conn.group_query"),
+            id_cookie=of.text("server.websocket.conn.id_cookie"),
+            group_cookie=of.text("server.websocket.conn.group_cookie"),
+            subprotocol=of.switch("server.websocket.conn.subprotocol_identity"),
         ),
         limits=LimitSettings(body=of.number("server.max_body_bytes"), events=of.number("server.max_events")),
         http=HttpSettings(
@@ -72,11 +86,14 @@ def assemble(values: Mapping[str, Value], properties: Mapping[str, str]) -> Sett
             max_in_flight=of.number("server.websocket.max_in_flight"),
             write_buffer_limit=of.number("server.websocket.write_buffer_limit"),
             check_origin=of.switch("server.websocket.check_origin"),
+            duplicate_policy=of.text("server.websocket.duplicate_policy"),
+            compression=of.switch("server.websocket.compression"),
         ),
         grpc=GrpcSettings(
             host=of.text("server.grpc.host"),
             port=of.number("server.grpc.port"),
             threads=of.number("server.grpc.threads"),
+            reflection=of.switch("server.grpc.reflection"),
         ),
         buffer=BufferSettings(
             batches=of.number("worker.buffer.channel_size"),
@@ -91,6 +108,48 @@ def assemble(values: Mapping[str, Value], properties: Mapping[str, str]) -> Sett
         routing=RoutingSettings(
             pattern=of.text("event.distribution_publisher_pattern"),
             max_topics=of.number("event.max_topics"),
+            allowed_types=of.list("event.allowed_types"),
+        ),
+        records=RecordSettings(
+            key=of.text("event.partition_key"),
+            headers=of.list("event.record_headers"),
+            timestamp=of.text("event.timestamp"),
+            dead_letters=of.text("event.dead_letter_topic"),
+        ),
+        dedup=DedupSettings(
+            enabled=of.switch("server.batch.dedup_in_connection_enabled"),
+            scope=of.text("server.batch.dedup_scope"),
+            most=of.number("server.batch.dedup_max"),
+            lifetime=of.seconds("server.batch.dedup_ttl_ms"),
+        ),
+        rate_limit=RateLimitSettings(
+            events_per_second=of.number("server.rate_limit.events_per_second"),
+            burst=of.number("server.rate_limit.burst"),
+        ),
+        cors=CorsSettings(
+            enabled=of.switch("server.cors.enabled"),
+            origins=of.list("server.cors.allowed_origin"),
+            methods=of.list("server.cors.allowed_methods"),
+            headers=of.list("server.cors.allowed_headers"),
+            credentials=of.switch("server.cors.allow_credentials"),
+            max_age=of.number("server.cors.preflight_max_age_seconds"),
+            refuse=of.switch("server.cors.refuse_disallowed"),
+        ),
+        tls=TlsSettings(
+            certificate=of.text("server.tls.certificate"),
+            private_key=of.text("server.tls.private_key"),
+            client_ca=of.text("server.tls.client_ca"),
+        ),
+        metrics=MetricSettings(
+            prometheus=of.switch("metric.prometheus.enabled"),
+            host=of.text("metric.prometheus.host"),
+            port=of.number("metric.prometheus.port"),
+            path=of.text("metric.prometheus.path"),
+            statsd=of.switch("metric.statsd.enabled"),
+            address=of.text("metric.statsd.address"),
+            period=of.seconds("metric.statsd.flush_period_ms"),
+            sample_interval=of.seconds("metric.runtime_stats_record_interval_ms"),
+            max_label_values=of.number("metric.max_label_values"),
         ),
         stop=StopSettings(
             drain_delay=of.seconds("server.drain_delay_ms"),

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from raccoon_tx.clock import Clock, looping, pause
 from raccoon_tx.delivery import Delivery
 from raccoon_tx.model import Ack, Draining, Outcome, Refused, Reply, Saturated, Unavailable
+from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.reach import Reach
 from raccoon_tx.report import Failure
 
@@ -30,11 +31,15 @@ _HOPELESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
 }
 
+_UNKNOWN_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
+
 
 class Producer(Protocol):
     """The part of ``confluent_kafka.Producer`` that is used; `raccoon_tx.testing.MemoryProducer` is another."""
 
-    def produce(self, topic: str, value: bytes, key: bytes | None, partition: int, on_delivery: Any, /) -> None: ...
+    def produce(
+        self, topic: str, value: bytes, key: bytes | None, partition: int, on_delivery: Any, /, **more: Any
+    ) -> None: ...
     def poll(self, timeout: float, /) -> int: ...
     def flush(self, timeout: float, /) -> int: ...
     def purge(self) -> None: ...
@@ -49,7 +54,7 @@ Connect = Callable[[Callable[[KafkaError], None]], Producer]
 def failure(error: KafkaError) -> Failure:
     """What a client may read of ``error``: librdkafka's text for its code, which names no host and no setting."""
     code = error.code()
-    return Failure(KafkaError(code).str(), retryable=code not in _HOPELESS)
+    return Failure(KafkaError(code).str(), code not in _HOPELESS, code in _UNKNOWN_TOPIC)
 
 
 def retry_after() -> float:
@@ -62,7 +67,8 @@ class KafkaPublisher(Service):
     """librdkafka holds and sends the events; batches it has no room for wait here, in order.
 
     :ivar connect: makes the producer, at the start of the service. :ivar clock: the reactor, or a ``Clock``.
-    :ivar reach: knows whether Kafka can be reached. :ivar capacity: messages that the producer's queue holds.
+    :ivar reach: knows whether Kafka can be reached. :ivar accounts: counts what becomes of each batch.
+    :ivar full_records: records have keys, timestamps and headers. :ivar capacity: messages that the producer holds.
     :ivar batches: that may wait for room in it. :ivar patience: seconds that each may wait.
     :ivar flush_interval: seconds between two looks at the producer while something is on its way.
     :ivar publish_timeout: seconds a batch may wait for its delivery reports.
@@ -74,6 +80,7 @@ class KafkaPublisher(Service):
     _connect: Connect
     _clock: Clock
     _reach: Reach
+    _accounts: Accounts
     _capacity: int = 100_000
     _batches: int = 100
     _patience: float = 0.5
@@ -81,6 +88,7 @@ class KafkaPublisher(Service):
     _publish_timeout: float = 10.0
     _drain_timeout: float = 5.0
     _close_timeout: float = 1.0
+    _full_records: bool = False
     abandoned: dict[str, int] = field(factory=dict, init=False)
     _producer: Producer = field(init=False, repr=False)
     _flushing: LoopingCall = field(init=False, repr=False)
@@ -131,23 +139,34 @@ class KafkaPublisher(Service):
             return False
         if not delivery.taken:
             self._launch(delivery)
-        produce = producer.produce
-        for topic, value in records[delivery.taken :] if delivery.taken else records:
+        push = self._push_full if self._full_records else self._push
+        while delivery.taken < len(records):
             try:
-                produce(topic, value, None, -1, delivery)
+                push(delivery)
             except BufferError:
                 return False
             except KafkaException as problem:
                 delivery.fail(delivery.taken, failure(problem.args[0]))
                 delivery.taken += 1
                 delivery.settle()
-            else:
-                delivery.taken += 1
         delivery.accepted()
         return True
 
+    def _push(self, delivery: Delivery) -> None:
+        produce, records = self._producer.produce, delivery.records
+        for lane, value in records[delivery.taken :] if delivery.taken else records:
+            produce(lane.topic, value, None, -1, delivery)
+            delivery.taken += 1
+
+    def _push_full(self, delivery: Delivery) -> None:
+        produce = self._producer.produce
+        for lane, value, key, timestamp, headers in delivery.records[delivery.taken :]:
+            produce(lane.topic, value, key, -1, delivery, timestamp=timestamp, headers=headers)
+            delivery.taken += 1
+
     def _launch(self, delivery: Delivery) -> None:
-        delivery.deadline = self._clock.seconds() + self._publish_timeout
+        self._accounts.launched(delivery)
+        delivery.deadline = delivery.launched + self._publish_timeout
         self._look_often()
         self._in_flight[delivery] = None
 
@@ -206,7 +225,7 @@ class KafkaPublisher(Service):
             self.abandoned[topic] = self.abandoned.get(topic, 0) + 1
         known = delivery.failures
         for index, record in enumerate(delivery.records):
-            if record == (topic, value) and index not in known:
+            if record[0].topic == topic and record[1] == value and index not in known:
                 delivery.fail(index, failure(error))
                 return
 
@@ -216,6 +235,7 @@ class KafkaPublisher(Service):
             del self._in_flight[delivery]
         else:
             self._overdue.pop(delivery, None)
+        self._accounts.finished(delivery)
         if self._reach.away and not delivery.failures:
             self._reach.reached()
 

@@ -12,6 +12,7 @@ from twisted.application.service import Service
 from twisted.logger import Logger
 
 from raccoon_tx.delivery import Delivery
+from raccoon_tx.publishers.accounts import Accounts
 
 
 def show(value: bytes) -> tuple[str, str]:
@@ -50,11 +51,13 @@ class LogPublisher(Service):
 
     _log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, accounts: Accounts) -> None:
         self.abandoned: dict[str, int] = {}
+        self._accounts = accounts
 
     def publish(self, delivery: Delivery) -> None:
         """Write the events of one batch."""
+        self._accounts.launched(delivery)
         for event in delivery.batch.events:
             kind, content = show(event.event_bytes)
             self._log.info(
@@ -65,4 +68,5 @@ class LogPublisher(Service):
             )
             delivery.taken += 1
             delivery.settle()
+        self._accounts.finished(delivery)
         delivery.accepted()

@@ -1,0 +1,71 @@
+"""Which guids were seen, and for how long: contract section 8. Plain data."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from raccoon_tx.model import Answer, Outcome, Reply
+
+
+class _Pending:
+    """A batch that is on its way, and those who wait for what becomes of it."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: list[Answer] = []
+
+
+class Guids:
+    """The batches of one connection, or of everybody.
+
+    Only what was accepted is remembered, for `lifetime` seconds and up to `most` guids, the oldest out first. Batches
+    on their way are remembered until they are answered; those who send one again meanwhile get the same answer.
+
+    :ivar now: seconds.
+    """
+
+    def __init__(self, most: int, lifetime: float, now: Callable[[], float]) -> None:
+        self._most = most
+        self._lifetime = lifetime
+        self._now = now
+        self._done: OrderedDict[Hashable, float] = OrderedDict()
+        self._pending: dict[Hashable, _Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._done) + len(self._pending)
+
+    def first(self, key: Hashable, guid: str, answer: Answer) -> Answer | None:
+        """A batch has come.
+
+        :param key: names it. :param answer: its client's.
+        :return: where to send its answer if it is new; nothing if it is not, and then it is or will be answered.
+        """
+        self._forget()
+        if key in self._done:
+            answer(Reply(Outcome.OK, guid, extra={"duplicate": "true"}))
+            return None
+        pending = self._pending.get(key)
+        if pending is not None:
+            pending.waiting.append(answer)
+            return None
+        self._pending[key] = _Pending()
+        return lambda reply: self._settle(key, answer, reply)
+
+    def _settle(self, key: Hashable, answer: Answer, reply: Reply) -> None:
+        pending = self._pending.pop(key)
+        if reply.outcome is Outcome.OK:
+            self._done[key] = self._now() + self._lifetime
+            if len(self._done) > self._most:
+                self._done.popitem(last=False)
+        for each in (answer, *pending.waiting):
+            each(reply)
+
+    def _forget(self) -> None:
+        now = self._now()
+        while self._done:
+            key = next(iter(self._done))
+            if self._done[key] > now:
+                break
+            del self._done[key]
