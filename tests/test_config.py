@@ -277,8 +277,8 @@ class WarningTests(Case):
     def test_pending(self) -> None:
         """A setting whose feature does not exist yet says so, unless it is set to what holds anyway."""
         self.assertEqual(
-            self.load({"server.cors.enabled": "true", "server.workers": "1"}).warnings,
-            ["SERVER_CORS_ENABLED (--server.cors.enabled) has no effect yet"],
+            self.load({"spool.path": "/var/spool", "server.workers": "1"}).warnings,
+            ["SPOOL_PATH (--spool.path) has no effect yet"],
         )
 
     def test_ignored(self) -> None:

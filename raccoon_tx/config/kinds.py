@@ -57,6 +57,11 @@ def is_text(text: str) -> bool:
     return not _UNFIT.search(text)
 
 
+def is_topic(name: str) -> bool:
+    """Whether Kafka takes a topic of this name from a client."""
+    return bool(_TOPIC.fullmatch(name))
+
+
 def integer(low: int, high: int = _INT32, metavar: str = "N") -> Kind:
     """A whole number from ``low`` to ``high``."""
 
@@ -117,11 +122,33 @@ def _group(text: str) -> str:
 def _pattern(text: str) -> str:
     if text.count("%s") > 1:
         raise ValueError(f"{shown(text)} has a second %s, but only the first one is replaced by the event's type")
-    if not _TOPIC.fullmatch(text.replace("%s", "x")):
+    if not is_topic(text.replace("%s", "x")):
         raise ValueError(
             f"{shown(text)} gives no topic that Kafka takes: besides one %s use 1 to 249 letters, digits, '.', '_' "
             "and '-', neither '.' nor '..' alone, and no '__' at the beginning"
         )
+    return text
+
+
+def _topic(text: str) -> str:
+    if text and not is_topic(text):
+        raise ValueError(
+            f"{shown(text)} is no topic that Kafka takes: use 1 to 249 letters, digits, '.', '_' and '-', "
+            "neither '.' nor '..' alone, and no '__' at the beginning"
+        )
+    return text
+
+
+def _url_path(text: str) -> str:
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or set(text) & set(" ?#"):
+        raise ValueError(f"{shown(text)} is not the path of an address, such as /metrics")
+    return text
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535 or " " in host:
+        raise ValueError(f"{shown(text)} is not of the form host:port or :port")
     return text
 
 
@@ -166,6 +193,9 @@ DISK_BYTES_OR_NONE = integer(0, _INT64, "BYTES")
 HEADER = Kind("HEADER", _header)
 GROUP = Kind("TEXT", _group)
 PATTERN = Kind("PATTERN", _pattern)
+TOPIC = Kind("TOPIC", _topic)
+URL_PATH = Kind("PATH", _url_path)
+ADDRESS = Kind("HOST:PORT", _address)
 PUBLISHER = Kind("kafka|embedded|log", _publisher, ("kafka", "embedded", "log"))
 ACK = Kind("0|1", _ack, ("0", "1"))
 LEVEL = Kind("|".join(_LEVELS), _level, _LEVELS)

@@ -19,6 +19,7 @@ from raccoon_tx.config.flags import Flags, nearest, parse_flags
 from raccoon_tx.config.kafka_properties import BROKERS, ENV_PREFIX, FLAG_PREFIX, NAME_PREFIX
 from raccoon_tx.config.keys import BY_ENV, BY_FLAG, BY_NAME, KEYS, Key
 from raccoon_tx.config.kinds import Value
+from raccoon_tx.config.together import Together
 from raccoon_tx.settings import Settings
 
 __all__ = ["ConfigurationError", "Given", "Loaded", "load", "load_command_line"]
@@ -33,8 +34,6 @@ _OURS = tuple({env.partition("_")[0] + "_" for env in BY_ENV})
 _NEAR = 0.9
 
 _ID_HEADER = BY_NAME["server.websocket.conn.id_header"]
-_PING = BY_NAME["server.websocket.ping_interval_ms"]
-_PONG = BY_NAME["server.websocket.pong_wait_interval_ms"]
 _PUBLISHER = BY_NAME["publisher.type"]
 
 
@@ -168,12 +167,10 @@ class _Draft:
         header = self.values[_ID_HEADER.name]
         if not header.value and header.source and self.complete:
             self.mistakes.append(f"{_ID_HEADER.title} is required")
-        ping, pong = self.values[_PING.name].value, self.values[_PONG.name].value
-        if isinstance(ping, int) and isinstance(pong, int) and pong <= ping:
-            self.warnings.append(
-                f"{_PONG.title} is {pong}, which should be more than {_PING.title}, {ping}: "
-                "a connection may be dropped before it was pinged"
-            )
+        together = Together({name: value for name, (value, _) in self.values.items()})
+        together.check()
+        self.mistakes += together.mistakes
+        self.warnings += together.warnings
 
     def _read(self, key: Key) -> Given:
         """The value of a key; if it is a mistake, the default, which comes from nowhere."""
