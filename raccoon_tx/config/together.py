@@ -10,7 +10,7 @@ from attrs import define, field
 from raccoon_tx.config.keys import BY_NAME
 from raccoon_tx.config.kinds import Value, is_topic, shown
 
-#: Seconds that a browser may remember a preflight, at most.
+#: Seconds that a browser may remember a preflight, at most: as in `raccoon_tx.transports.cors`.
 LONGEST_AGE = 600
 
 _PORTS = ("server.websocket.port", "server.grpc.port", "metric.prometheus.port")
