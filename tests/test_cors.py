@@ -17,10 +17,10 @@ EXPOSED = ("Access-Control-Expose-Headers", "Retry-After")
 
 class CorsTests(SynchronousTestCase):
     def judge(
-        self, method: str, origin: str | None, asked: str | None = None, headers: str = "", **settings: Any
+        self, method: str, origin: str | None, asked: str | None = None, wanted: str = "", **settings: Any
     ) -> Verdict:
         values = {"enabled": True, "origins": (HERE,), **settings}
-        return Cors(CorsSettings(**values), ["X-User-ID", ""]).judge(method, origin, asked, headers)
+        return Cors(CorsSettings(**values), ["X-User-ID", ""]).judge(method, origin, asked, wanted)
 
     def test_no_origin(self) -> None:
         """Who is no browser is served as ever; OPTIONS is answered, and grants nothing."""
