@@ -1,16 +1,24 @@
 """What is counted, in plain objects: an addition costs what an addition costs, and no library is called on the way of
 an event. The exporters read from here. Plain data.
 
-Labels that clients choose have bounds: what comes after the first `most` values is counted under ``other``.
+Labels that clients choose have bounds: what comes after the first `most` values is counted under ``other``, and so is
+what makes no label: a text longer than any topic, or one that no encoding can write.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from random import random
 from typing import Any
 
 OTHER = "other"
+
+#: Characters that a label may have. Those of a topic fit.
+LONGEST = 256
+
+#: Observations that `SampledHistogram` keeps.
+KEPT = 100
 
 #: Upper bounds, in milliseconds, of all histograms but one (contract section 12.1).
 BOUNDS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
@@ -39,6 +47,39 @@ class Histogram:
         self.total += whole
 
 
+class SampledHistogram(Histogram):
+    """Keeps some of its observations as they are as well, for an exporter that sends them one by one. Those that are
+    kept are a fair sample: each observation has the same chance to be among them.
+
+    :ivar kept: observations since the last `take`. :ivar seen: how many there were of them all.
+    """
+
+    __slots__ = ("kept", "seen")
+
+    def __init__(self, bounds: tuple[int, ...] = BOUNDS) -> None:
+        super().__init__(bounds)
+        self.kept: list[int] = []
+        self.seen = 0
+
+    def observe(self, milliseconds: float) -> None:
+        whole = int(milliseconds)
+        self.counts[bisect_left(self.bounds, whole)] += 1
+        self.total += whole
+        self.seen += 1
+        if len(self.kept) < KEPT:
+            self.kept.append(whole)
+        else:
+            place = int(random() * self.seen)
+            if place < KEPT:
+                self.kept[place] = whole
+
+    def take(self) -> tuple[list[int], int]:
+        """What was kept, and how many observations it stands for; the next sample begins here."""
+        taken = self.kept, self.seen
+        self.kept, self.seen = [], 0
+        return taken
+
+
 class Lane:
     """Where the events of one group and type go, and how many went.
 
@@ -64,10 +105,14 @@ class GroupCounts:
     :ivar lanes: a `raccoon_tx.routing.Lanes`, once there was an event. :ivar dead_letters: the lane of events without
         a topic. :ivar read: batches. :ivar not_read: batches that could not be taken, by reason.
     :ivar connected: WebSockets let in, ever. :ivar refused: those that were not, by reason. :ivar open: those that
-        are open now.
+        are open now. :ivar processing: :ivar latency: milliseconds from the sending by the client, and from the
+        arrival, until a batch was published, divided by its events, as dashboards expect. :ivar batch_processing:
+        :ivar batch_latency: the same of whole batches.
     """
 
     __slots__ = (
+        "batch_latency",
+        "batch_processing",
         "connected",
         "dead_letters",
         "duplicates",
@@ -84,7 +129,7 @@ class GroupCounts:
         "sessions",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, histogram: type[Histogram] = Histogram) -> None:
         self.name = name
         self.lanes: Any = None
         self.dead_letters: Lane | None = None
@@ -96,9 +141,11 @@ class GroupCounts:
         self.open = 0
         self.ping_failures = 0
         self.pong_failures = 0
-        self.processing = Histogram()
-        self.latency = Histogram()
-        self.sessions = Histogram(SESSION_BOUNDS)
+        self.processing = histogram()
+        self.latency = histogram()
+        self.batch_processing = histogram()
+        self.batch_latency = histogram()
+        self.sessions = histogram(SESSION_BOUNDS)
 
     def could_not_read(self, reason: str) -> None:
         """Count a batch that could not be taken; ``reason`` is one of ours."""
@@ -114,6 +161,13 @@ class GroupCounts:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
 
+def can_be_label(value: str) -> bool:
+    """Whether every exporter can write ``value``: half of a surrogate pair is a character, but nothing to send."""
+    if len(value) > LONGEST:
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 class Labels:
     """The first so many values of a label; the others are `OTHER`."""
 
@@ -125,7 +179,7 @@ class Labels:
         """The label for ``value``."""
         if value in self._known:
             return value
-        if len(self._known) >= self._most:
+        if len(self._known) >= self._most or not can_be_label(value):
             return OTHER
         self._known.add(value)
         return value
@@ -134,35 +188,48 @@ class Labels:
 class Counts:
     """Everything that is counted in this process.
 
-    :ivar publisher: name of the publisher, which begins the names of its metrics. :ivar worker: the label of the one
-        worker there is. :ivar waited: milliseconds that batches waited for room in the producer. :ivar published: that
-        the publisher took for each batch. :ivar worked: the same for each event. :ivar acked: from an acknowledgement
-        to its frame. :ivar answered: from a WebSocket message to its answer. :ivar client: statistics of the Kafka
-        client, as it hands them over.
+    :ivar publisher: what the names of the publisher's metrics begin with: ``kafka``, whichever broker it has, or
+        ``log``. :ivar worker: the label of the one worker there is. :ivar waited: milliseconds that batches waited
+        for room in the producer. :ivar published: that the publisher took for each batch. :ivar worked: the same for
+        each event. :ivar acked: from an acknowledgement to its frame. :ivar answered: from a WebSocket message to its
+        answer. :ivar client: statistics of the Kafka client, empty without any: ``txmsgs`` and ``txmsg_bytes`` are
+        messages and bytes that were sent; ``brokers`` has for each label a tuple of the requests and the bytes that
+        went there and the average round trip in microseconds.
+
+    :param histogram: what the observations go to.
     """
 
-    def __init__(self, publisher: str = "kafka", most: int = 200, worker: str = "worker-0") -> None:
+    def __init__(
+        self,
+        publisher: str = "kafka",
+        most: int = 200,
+        worker: str = "worker-0",
+        histogram: type[Histogram] = Histogram,
+    ) -> None:
         self.publisher = publisher
         self.worker = worker
         self.type_label = Labels(most)
         self.topic_label = Labels(most)
-        self.waited = Histogram()
-        self.published = Histogram()
-        self.worked = Histogram()
-        self.acked = Histogram()
-        self.answered = Histogram()
+        self.waited = histogram()
+        self.published = histogram()
+        self.worked = histogram()
+        self.acked = histogram()
+        self.answered = histogram()
         self.close_errors = 0
         self.client: Mapping[str, Any] = {}
         self._most = most
+        self._histogram = histogram
         self._groups: dict[str, GroupCounts] = {}
 
     def group(self, name: str) -> GroupCounts:
         """What is counted for this group."""
         found = self._groups.get(name)
         if found is None:
-            if len(self._groups) >= self._most:
+            if len(self._groups) >= self._most or not can_be_label(name):
                 name = OTHER
-            found = self._groups.setdefault(name, GroupCounts(name))
+                found = self._groups.get(name)
+            if found is None:
+                found = self._groups[name] = GroupCounts(name, self._histogram)
         return found
 
     def groups(self) -> Iterator[GroupCounts]:

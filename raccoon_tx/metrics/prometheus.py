@@ -1,0 +1,219 @@
+"""The port that Prometheus scrapes: contract section 12.2."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from raccoon_tx.clock import Clock
+from raccoon_tx.metrics.exposition import CONTENT_TYPE, CannotCollect, Exposition
+from raccoon_tx.metrics.names import COUNTER, Family, Values
+
+#: Connections that may be open at once: a few servers scrape, and somebody looks.
+MOST_CONNECTIONS = 32
+#: Seconds after which a connection without a request is closed.
+IDLE_TIMEOUT = 60.0
+
+#: Why a scrape may fail, as the reference counts it.
+GATHERING, ENCODING = "gathering", "encoding"
+
+
+class _Request(Request):
+    """A request whose body nobody wants."""
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes, content_type: bytes = b"text/plain; charset=utf-8") -> None:
+        """Send all of the answer."""
+        self.setResponseCode(status)
+        # Who asks need not know what this server is made of.
+        self.responseHeaders.removeHeader(b"server")
+        self.setHeader(b"content-type", content_type)
+        self.setHeader(b"content-length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+    @property
+    def takes_gzip(self) -> bool:
+        """Whether the client can read it."""
+        for each in (self.getHeader("accept-encoding") or "").lower().split(","):
+            coding, _, quality = each.partition(";")
+            if coding.strip() == "gzip":
+                return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+        return False
+
+
+class _Channel(HTTPChannel):
+    """One connection."""
+
+    factory: MetricsSite
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.factory.channels.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.channels.discard(self)
+        super().connectionLost(reason)
+
+
+class MetricsSite(Site):
+    """The connections. :ivar channels: those that are open."""
+
+    protocol = _Channel  # type: ignore[assignment]
+    noisy = False
+
+    def __init__(self, resource: Resource, clock: Clock) -> None:
+        reactor: Any = clock
+        super().__init__(
+            resource,
+            requestFactory=_Request,
+            timeout=IDLE_TIMEOUT,
+            reactor=reactor,
+            parsePOSTFormSubmission=False,
+        )
+        self.channels: set[_Channel] = set()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return super().buildProtocol(addr) if len(self.channels) < MOST_CONNECTIONS else None
+
+    def log(self, request: Any) -> None:
+        """No access log: that one looks every few seconds is no news."""
+
+
+@define(eq=False, slots=False)
+class Metrics(Resource):
+    """Answers scrapes, one at a time: who asks meanwhile gets the same answer.
+
+    :ivar path: the one that there is. :ivar snapshot: all metrics as they stand. :ivar in_thread: like
+        ``deferToThread``. :ivar errors: scrapes that failed, by cause.
+    """
+
+    _path: str
+    _snapshot: Callable[[], Sequence[Family]]
+    _in_thread: Callable[..., Deferred[Any]]
+    errors: dict[str, int] = field(factory=lambda: {ENCODING: 0, GATHERING: 0}, init=False)
+    _exposition: Exposition = field(factory=Exposition, init=False)
+    _waiting: dict[_Request, None] = field(factory=dict, init=False)
+    _busy: bool = field(default=False, init=False)
+
+    isLeaf = True  # noqa: N815
+    _log = Logger()
+
+    def __attrs_pre_init__(self) -> None:
+        super().__init__()
+
+    def render(self, request: Any) -> Any:
+        if request.path != ("/" + self._path.lstrip("/")).encode():
+            request.answer(404, b"404 page not found\n")
+        elif request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"allow", b"GET, HEAD")
+            request.answer(405, b"only GET and HEAD\n")
+        else:
+            self._waiting[request] = None
+            request.notifyFinish().addErrback(lambda _: self._waiting.pop(request, None))
+            if not self._busy:
+                self._busy = True
+                maybeDeferred(self._scrape).addCallbacks(self._scraped, self._failed)
+        return NOT_DONE_YET
+
+    def _scrape(self) -> Deferred[tuple[bytes, bytes]]:
+        try:
+            families = [*self._snapshot(), self._own()]
+        except Exception as problem:
+            raise CannotCollect(str(problem)) from problem
+        return self._in_thread(_rendered, self._exposition, families)
+
+    def _own(self) -> Family:
+        causes: dict[Values, int] = {(cause,): count for cause, count in self.errors.items()}
+        text = "Scrapes that could not be answered, with the cause."
+        return Family("promhttp_metric_handler_errors_total", COUNTER, ("cause",), text, causes)
+
+    def _scraped(self, texts: tuple[bytes, bytes]) -> None:
+        plain, zipped = texts
+        for request in self._everybody():
+            if request.takes_gzip:
+                request.setHeader(b"content-encoding", b"gzip")
+            request.answer(200, zipped if request.takes_gzip else plain, CONTENT_TYPE)
+
+    def _failed(self, problem: Failure) -> None:
+        self.errors[GATHERING if problem.check(CannotCollect) else ENCODING] += 1
+        self._log.failure("the metrics could not be written down", problem)
+        for request in self._everybody():
+            request.answer(500, b"the metrics could not be written down; the log says why\n")
+
+    def _everybody(self) -> list[_Request]:
+        self._busy = False
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+
+def _rendered(exposition: Exposition, families: Sequence[Family]) -> tuple[bytes, bytes]:
+    text = exposition.text(families)
+    return text, gzip.compress(text, 4)
+
+
+@define(eq=False)
+class PrometheusExporter(Service):
+    """Listens. It comes last in the pipeline, so that the end of everything else can be seen.
+
+    :ivar listen: takes the port for a factory, and returns an ``IListeningPort``. :ivar clock: the reactor.
+    :ivar path: of the metrics; see `Metrics` for the others. :ivar port: that is listened on, once the service has
+        started.
+    """
+
+    _listen: Callable[[MetricsSite], Any]
+    _clock: Clock
+    _path: str
+    _snapshot: Callable[[], Sequence[Family]]
+    _in_thread: Callable[..., Deferred[Any]]
+    _site: MetricsSite = field(init=False, repr=False)
+    _listening: Any = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._site = MetricsSite(Metrics(self._path, self._snapshot, self._in_thread), self._clock)
+
+    @property
+    def port(self) -> int:
+        return int(self._listening.getHost().port)
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._take_port()
+
+    def startService(self) -> None:
+        super().startService()
+        self._take_port()
+
+    def _take_port(self) -> None:
+        if self._listening is None:
+            self._listening = self._listen(self._site)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when the port is closed; connections are closed as well."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await maybeDeferred(listening.stopListening)
+        for channel in list(self._site.channels):
+            channel.loseConnection()
