@@ -138,7 +138,8 @@ def build(settings: Settings, reactor: Any) -> Server:
         settings.websocket.check_origin,
     )
     resource: Any = api.app.resource()
-    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT)
+    times = settings.http.head_timeout, settings.http.body_timeout
+    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT, *times)
     http = HttpFront(
         reactor,
         site,

@@ -110,7 +110,8 @@ class CheckTests(SynchronousTestCase):
 
     def test_silent(self) -> None:
         """The client's own remarks do not reach the terminal."""
-        program = "from raccoon_tx.config.kafka_properties import check; check({'debug': 'all', 'group.id': 'x', 'acks': '1'})"
+        given = {"debug": "all", "group.id": "x", "acks": "1"}
+        program = f"from raccoon_tx.config.kafka_properties import check; check({given})"
         root = Path(__file__).resolve().parent.parent
         ended = run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True, timeout=60)
         self.assertEqual((ended.stdout, ended.stderr), ("", ""))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -35,7 +34,7 @@ class KeepAlive(Service):
     :ivar interval: seconds between two pings of one connection. :ivar patience: seconds without a sign of life.
     """
 
-    _clock: IReactorTime
+    _clock: Any
     _interval: float
     _patience: float
     _slots: list[set[Peer]] = field(init=False, repr=False)
@@ -49,7 +48,7 @@ class KeepAlive(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._turning = LoopingCall(self._turn)
+        self._turning = LoopingCall.withCount(self._turns)
         self._turning.clock = self._clock
         self._turning.start(self._interval / len(self._slots), now=False)
 
@@ -68,9 +67,16 @@ class KeepAlive(Service):
         """The connection has ended."""
         self._slots[slot].discard(peer)
 
-    def _turn(self) -> None:
+    def _turns(self, count: int) -> None:
+        # More than one if the reactor was busy, or the machine asleep: nobody's interval gets longer by that, and
+        # nobody is blamed for a silence that was ours.
+        ours = (count - 1) * self._interval / len(self._slots)
+        overdue = self._clock.seconds() - self._patience - ours
+        for _ in range(min(count, len(self._slots))):
+            self._turn(overdue)
+
+    def _turn(self, overdue: float) -> None:
         self._next = (self._next + 1) % len(self._slots)
-        overdue = self._clock.seconds() - self._patience
         for peer in list(self._slots[self._next]):
             try:
                 if peer.last_heard <= overdue:

@@ -18,6 +18,10 @@ _CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 
 #: What an answer to an unknown coding says is accepted.
 CODINGS = "gzip, deflate"
+#: Content codings, one in the other, that a body may have.
+_MOST_CODINGS = 3
+#: Bytes that are decompressed at a time, so that what is left over behind a gzip member is little to copy.
+_STEP = 8192
 
 
 class UnknownCoding(Refused):
@@ -50,12 +54,16 @@ def codec_for(content_type: str, text_plain: bool = False) -> Codec | None:
 
 
 def codec_accepted(accept: str) -> Codec | None:
-    """The codec that an ``Accept`` header names, if it names exactly one of the two."""
+    """The codec that an ``Accept`` header names, if it names exactly one of the two and no wildcard: an HTTP library
+    that accepts JSON "and anything else" does not ask for JSON in place of what its user sends."""
     named = set()
     for part in accept.split(","):
         kind, *parameters = (word.strip().lower() for word in part.split(";"))
-        if not any(word.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for word in parameters):
-            named.add(codec_for(kind))
+        if any(word.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for word in parameters):
+            continue
+        if kind in ("*/*", "application/*"):
+            return None
+        named.add(codec_for(kind))
     named.discard(None)
     return named.pop() if len(named) == 1 else None
 
@@ -70,7 +78,10 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
 
     :raises UnknownCoding: :raises TooLarge: :raises Malformed: it is not in the coding that it is said to be in.
     """
-    for name in reversed([part.strip().lower() for part in coding.split(",")]):
+    names = [part.strip().lower() for part in coding.split(",")]
+    if len(names) > _MOST_CODINGS:
+        raise UnknownCoding(f"more than {_MOST_CODINGS} content encodings")
+    for name in reversed(names):
         if name in ("gzip", "x-gzip"):
             body = _inflate(body, 31, limit)
         elif name == "deflate":
@@ -85,20 +96,24 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
 def _inflate(body: bytes, window: int, limit: int) -> bytes:
     pieces: list[bytes] = []
     room = limit
-    while body:
-        inflater = zlib.decompressobj(window)
+    position = 0
+    inflater = zlib.decompressobj(window)
+    while position < len(body):
+        if inflater.eof:
+            # Several gzip members in a row are one body (RFC 1952, section 2.2).
+            if window != 31:
+                raise Malformed("there is something behind the compressed body")
+            inflater = zlib.decompressobj(window)
+        step = body[position : position + _STEP]
         try:
-            piece = inflater.decompress(body, room + 1)
+            piece = inflater.decompress(step, room + 1)
         except zlib.error:
             raise Malformed("the body is not in its content encoding") from None
         room -= len(piece)
         if room < 0:
             raise too_large(limit)
-        if not inflater.eof:
-            raise Malformed("the compressed body ends early")
         pieces.append(piece)
-        if window != 31 and inflater.unused_data:
-            raise Malformed("there is something behind the compressed body")
-        # Several gzip members in a row are one body (RFC 1952, section 2.2).
-        body = inflater.unused_data
+        position += len(step) - len(inflater.unused_data)
+    if body and not inflater.eof:
+        raise Malformed("the compressed body ends early")
     return b"".join(pieces)

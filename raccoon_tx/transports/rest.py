@@ -65,20 +65,30 @@ def response_codec(request: Any, codec: Codec | None) -> Codec:
     return (codec_accepted(accept) if accept else None) or codec or JSON
 
 
+def before_decoding(refusal: Refused) -> Reply:
+    """What to say of a body that nobody looked into: such an answer has no ``data`` (contract section 2.2)."""
+    return Reply(refusal.outcome, None, refusal.reason, retry_after=refusal.retry_after)
+
+
+def _retry_after(seconds: float | None) -> bytes:
+    return b"%d" % max(1, math.ceil(seconds or 0))
+
+
 def response(reply: Reply, codec: Codec, now: float) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of the answer to a POST."""
     if reply.outcome is Outcome.MALFORMED:
         reply = Reply(reply.outcome, None, "deserialization failure")
     body = codec.encode(reply, int(now))
-    headers = [(b"Content-Type", codec.media_type.encode()), (b"Content-Length", str(len(body)).encode())]
+    status = _STATUS[reply.outcome]
+    headers = [(b"Content-Type", codec.media_type.encode()), (b"Content-Length", b"%d" % len(body))]
     headers.append((b"X-Content-Type-Options", b"nosniff"))
-    if reply.retry_after is not None:
-        headers.append((b"Retry-After", str(max(1, math.ceil(reply.retry_after))).encode()))
+    if status in (429, 503):
+        headers.append((b"Retry-After", _retry_after(reply.retry_after)))
     if reply.outcome is Outcome.UNKNOWN_ENCODING:
         headers.append((b"Accept-Encoding", CODINGS.encode()))
     if reply.outcome is Outcome.DRAINING:
         headers.append((b"Connection", b"close"))
-    return _STATUS[reply.outcome], headers, body
+    return status, headers, body
 
 
 def _text(request: Any, status: int, text: str) -> bytes:
@@ -115,7 +125,7 @@ class RestApi:
         return _text(request, 200, "pong")
 
     @app.route(EVENTS, methods=["POST"])
-    def post_events(self, request: IRequest) -> Any:
+    def post_events(self, request: Any) -> Any:
         codec = codec_for(text_header(request, "content-type"), self._text_plain)
         if codec is None:
             return write_reply(request, JSON, _BAD_TYPE)
@@ -124,12 +134,12 @@ class RestApi:
         answered.addCallback(partial(write_reply, request, back))
         try:
             client = self._identify(partial(header, request))
-            body = request.content.read()  # type: ignore[attr-defined]
+            body = request.content.read()
             coding = text_header(request, "content-encoding")
             if coding:
                 body = decompress(body, coding, self._largest)
         except Refused as refusal:
-            answered.callback(refusal.reply())
+            answered.callback(before_decoding(refusal))
         else:
             self._submit(body, codec, client, answered.callback)
         return answered
@@ -142,11 +152,13 @@ class RestApi:
         try:
             key = check_handshake(named, self._check_origin)
             client = self._identify(partial(header, request))
+            self._upgrade(request, client, key)
         except BadHandshake as mistake:
             return self._refuse_upgrade(request, mistake.status, mistake.reason)
         except Refused as refusal:
-            return self._refuse_upgrade(request, 400, refusal.reason)
-        self._upgrade(request, client, key)
+            if refusal.retry_after is not None:
+                request.setHeader(b"Retry-After", _retry_after(refusal.retry_after))
+            return self._refuse_upgrade(request, _STATUS[refusal.outcome], refusal.reason)
         return Deferred()  # never fires: the request has become a WebSocket
 
     def _refuse_upgrade(self, request: Any, status: int, reason: str) -> bytes:
@@ -154,11 +166,11 @@ class RestApi:
         return _text(request, status, f"{RESPONSES[status].decode()}: {reason}\n")
 
     @app.handle_errors(NotFound)
-    def not_found(self, request: IRequest, _failure: Any) -> bytes:
+    def not_found(self, request: IRequest, failure: Any) -> bytes:
         return _text(request, 404, "404 page not found\n")
 
     @app.handle_errors(MethodNotAllowed)
-    def not_allowed(self, request: Any, _failure: Any) -> bytes:
+    def not_allowed(self, request: Any, failure: Any) -> bytes:
         request.setHeader(b"Allow", b"GET, HEAD" if request.path == b"/ping" else b"GET, POST")
         request.setHeader(b"Content-Length", b"0")
         request.setResponseCode(405)

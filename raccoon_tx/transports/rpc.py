@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from time import time
 from typing import Any
@@ -47,17 +47,29 @@ class EventService:
     def send_event(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         """:param body: a ``SendEventRequest``. :return: a ``SendEventResponse``."""
         client = self._client(context)
-        if not context.is_active():
-            context.abort(grpc.StatusCode.CANCELLED, "the call was over before it was served")
         answer: Future[Reply] = Future()
-        self._call_from_thread(self._submit, body, PROTOBUF, client, answer.set_result)
+        self._call_from_thread(self._take, body, client, context, answer)
         try:
             reply = answer.result(self._timeout)
+        except CancelledError:
+            context.abort(grpc.StatusCode.CANCELLED, "the call was over before it was served")
         except FutureTimeout:
             reply = Reply(Outcome.EXPIRED, None, "no answer in time; the events may still be delivered")
         if reply.outcome is Outcome.MALFORMED:
             context.abort(grpc.StatusCode.INTERNAL, f"cannot deserialize request: {reply.reason}")
         return PROTOBUF.encode(reply, int(time()))
+
+    def _take(self, body: bytes, client: Identity, context: grpc.ServicerContext, answer: Future[Reply]) -> None:
+        """In the reactor thread: what a busy reactor has kept waiting for too long is not published any more."""
+        try:
+            if context.is_active():
+                self._submit(body, PROTOBUF, client, answer.set_result)
+            else:
+                answer.cancel()
+        except Exception:
+            _log.failure("a batch could not be taken")
+            if not answer.done():
+                answer.set_result(Reply(Outcome.FAILED, None, "internal error"))
 
     def _client(self, context: grpc.ServicerContext) -> Identity:
         metadata: dict[str, str | bytes] = {}
@@ -72,7 +84,7 @@ class EventService:
             raise  # not reached: abort() raises
 
 
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Handlers(grpc.GenericRpcHandler):
     """Both names of the method, with the bytes of its messages as they are."""
 
     def __init__(self, send_event: Callable[[bytes, Any], bytes]) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from attrs import frozen
-
 #: Looked up by name in lower case.
 Values = Sequence[bytes]
 
 
-@frozen
 class BadHandshake(Exception):
     """:ivar status: of the HTTP answer. :ivar reason: what was wrong, for its body."""
 
-    status: int
-    reason: str
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
 
 
 def _tokens(values: Values) -> list[str]:
@@ -26,9 +25,10 @@ def _tokens(values: Values) -> list[str]:
 def same_host(origin: str, host: str) -> bool:
     """Whether the page that opens the connection came from here; the scheme is not compared."""
     try:
-        return urlsplit(origin).netloc.lower() == host.lower()
+        page = urlsplit(origin).netloc.lower()
     except ValueError:
         return False
+    return bool(page) and page == host.lower()
 
 
 def check_handshake(header: dict[str, Values], check_origin: bool) -> str:

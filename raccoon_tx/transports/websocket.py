@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from time import time
 from typing import Any
 
+from attrs import frozen
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from raccoon_tx.codec import JSON, PROTOBUF, Codec
 from raccoon_tx.ingest import Submit
-from raccoon_tx.model import Draining, Identity, Outcome, Reply, Saturated
+from raccoon_tx.model import Answer, Draining, Identity, Outcome, Refused, Reply, Saturated
 from raccoon_tx.settings import LimitSettings, WebSocketSettings
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.keepalive import KeepAlive
 
-GOING_AWAY, POLICY_VIOLATION = 1001, 1008
+GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR = 1001, 1008, 1011
 
 #: What a ping carries, as in the server that this one replaces.
 PING = b"--ping--"
@@ -27,6 +28,9 @@ CLOSE_TIMEOUT = 1.0
 
 #: Bytes that the text of a close frame may have (RFC 6455, section 5.5).
 LONGEST_CLOSE_TEXT = 123
+
+_SHUTTING_DOWN = "shutting down, send it again on a new connection"
+_TOO_MANY = "overloaded: too many unanswered batches on this connection"
 
 _log = Logger()
 
@@ -46,12 +50,19 @@ class _Quiet:
     critical = error
 
 
+@frozen
+class _Timer:
+    """Autobahn's timers, by our clock. Its own are on the global reactor, and up to a second early."""
+
+    call_later: Callable[..., Any]
+
+
 def close_text(text: str) -> str:
     """``text`` cut, at a character, to what fits into a close frame."""
     return text.encode("utf-8")[:LONGEST_CLOSE_TEXT].decode("utf-8", "ignore")
 
 
-class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
+class EventSocket(WebSocketServerProtocol):
     """One connection. The handshake was checked before, in `raccoon_tx.transports.upgrade`.
 
     :ivar client: who it is. :ivar key: the handshake's ``Sec-WebSocket-Key``.
@@ -70,7 +81,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self._unanswered = 0
         self._draining = False
         self._unread: int | None = None
-        self._write_deadline: IDelayedCall | None = None
+        self._write_deadline: Any = None
 
     def succeedHandshake(self, res: Any) -> None:
         # Any key that is not blank is good enough; Autobahn was shown one of the usual form.
@@ -90,7 +101,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def _refuse(self, refusal: Reply) -> None:
         duplicate = refusal.outcome is Outcome.DUPLICATE_CONNECTION
         text = f"duplicate connection: {self.client.id}" if duplicate else "Max connection reached"
-        self._send(PROTOBUF, True, refusal)
+        self._send_reply(PROTOBUF, True, refusal)
         self._close(POLICY_VIOLATION, close_text(text))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
@@ -99,6 +110,9 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
             self.factory.connections.release(self.client)
             self.factory.open.discard(self)
             self._slot = None
+        closing: Any = self.closeHandshakeTimeoutCall
+        if closing is not None:
+            closing.cancel()
         self.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
@@ -111,31 +125,45 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         codec: Codec = PROTOBUF if isBinary else JSON
         answer = partial(self._answer, codec, isBinary)
         self._unanswered += 1
-        if self._draining:
-            answer(Draining("shutting down, send it again on a new connection").reply())
-        elif self._unanswered > self.factory.max_in_flight:
-            answer(Saturated("overloaded: too many unanswered batches on this connection").reply())
+        try:
+            if self._draining:
+                self._turn_away(payload, codec, Draining(_SHUTTING_DOWN, retry_after=1.0), answer)
+            elif self._unanswered > self.factory.max_in_flight:
+                self._turn_away(payload, codec, Saturated(_TOO_MANY, retry_after=1.0), answer)
+            else:
+                self.factory.submit(payload, codec, self.client, answer)
+        except Exception:
+            _log.failure("a batch could not be taken")
+            self._close(INTERNAL_ERROR, "internal error")
+
+    def _turn_away(self, payload: bytes, codec: Codec, refusal: Refused, answer: Answer) -> None:
+        # Clients find their batch by its guid, which has to be read all the same.
+        try:
+            guid = codec.decode(payload).guid
+        except Refused as mistake:
+            answer(mistake.reply())
         else:
-            self.factory.submit(payload, codec, self.client, answer)
+            answer(refusal.reply(guid))
 
     def _answer(self, codec: Codec, binary: bool, reply: Reply) -> None:
         self._unanswered -= 1
         if reply.outcome is Outcome.MALFORMED:
             reply = Reply(reply.outcome, reply.guid, f"cannot deserialize request: {reply.reason}", reply.extra)
-        self._send(codec, binary, reply)
+        self._send_reply(codec, binary, reply)
         if self._draining and not self._unanswered:
             self._say_goodbye()
 
-    def _send(self, codec: Codec, binary: bool, reply: Reply) -> None:
+    def _send_reply(self, codec: Codec, binary: bool, reply: Reply) -> None:
         if self.state == self.STATE_OPEN:
-            self.sendMessage(codec.encode(reply, int(time())), binary)
+            # sendMessage() would hold the answer against the limit for what comes in; a long guid makes it longer.
+            self.sendFrame(2 if binary else 1, codec.encode(reply, int(time())))
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
         text = f"too large: a message may have at most {self.factory.limit} bytes"
         if self.state == self.STATE_OPEN:
             codec: Codec = PROTOBUF if self.message_is_binary else JSON
             reply = Reply(Outcome.TOO_LARGE, "", text, {"retryable": "false"})
-            self._send(codec, self.message_is_binary, reply)
+            self._send_reply(codec, self.message_is_binary, reply)
         super()._max_message_size_exceeded(msg_size, max_msg_size, text)
 
     def _close(self, code: int, text: str) -> None:
@@ -165,15 +193,26 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         self._close(GOING_AWAY, "server shutting down")
 
     def abort(self) -> None:
-        """Close at once."""
-        self.dropConnection(abort=True)
+        """Close at once. `onClose` follows; Autobahn, which may be in the middle of writing, gets to know then."""
+        self.transport.abortConnection()
+
+    def dropConnection(self, abort: bool = False) -> None:
+        # Autobahn aborts when it sees a close frame after its own, and cuts off what it has just written: after a
+        # violation of the protocol that is its own. Instead, what is left gets the time that a slow reader gets.
+        super().dropConnection(abort=False)
+        self._limit_writing()
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        if payload:  # nothing limits the number of empty fragments
+            super().onMessageFrameData(payload)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        super().sendData(data, sync, chopsize)
         if self._unread is not None:
             self._unread += len(data)
             if self._unread > self.factory.write_buffer_limit:
                 self.abort()
+                return
+        super().sendData(data, sync, chopsize)
 
     # The transport tells us when the peer is slow to read: IPushProducer. Reading goes on meanwhile, or pings would
     # be missed.
@@ -182,7 +221,7 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
         """The peer does not read what we send: it gets some time, and some buffer, to catch up."""
         if self._unread is None:
             self._unread = 0
-            self._write_deadline = self.factory.clock.callLater(self.factory.write_wait, self._too_slow)
+            self._limit_writing()
 
     def resumeProducing(self) -> None:
         """The peer has read everything, or has gone."""
@@ -194,12 +233,16 @@ class EventSocket(WebSocketServerProtocol):  # type: ignore[misc]
     def stopProducing(self) -> None:
         """The connection is lost; `onClose` follows."""
 
+    def _limit_writing(self) -> None:
+        if self._write_deadline is None:
+            self._write_deadline = self.factory.clock.callLater(self.factory.write_wait, self._too_slow)
+
     def _too_slow(self) -> None:
         self._write_deadline = None
         self.abort()
 
 
-class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
+class EventSocketFactory(WebSocketServerFactory):
     """Makes the connections, and has what they share.
 
     :ivar submit: like `Ingest.submit`. :ivar connections: who is let in. :ivar open: those who were.
@@ -214,9 +257,10 @@ class EventSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         keepalive: KeepAlive,
         settings: WebSocketSettings,
         limits: LimitSettings,
-        clock: IReactorTime,
+        clock: Any,
     ) -> None:
         super().__init__(reactor=clock, server="")
+        self._batched_timer = _Timer(clock.callLater)
         self.submit = submit
         self.connections = connections
         self.keepalive = keepalive
