@@ -72,11 +72,33 @@ def json_line(event: LogEvent) -> str:
     return json.dumps(values)
 
 
-def observer(stream: TextIO, form: str, level: str) -> ILogObserver:
-    """Writes what is at least as important as ``level`` to ``stream``; a stream that cannot take it is no reason to
+class Threshold:
+    """What is important enough to be logged; can be changed while the server runs."""
+
+    def __init__(self, level: str) -> None:
+        self.set(level)
+
+    def set(self, level: str) -> None:
+        """:param level: a name of `LEVELS`."""
+        shown = LEVELS[level]
+        # The libraries have a line for each port they open and each thread they end; that is for debugging.
+        others = LogLevel.warn if shown is LogLevel.info else shown
+        self._predicate: Any = LogLevelFilterPredicate(others)
+        self._predicate.setLogLevelForNamespace("raccoon_tx", shown)
+
+    def __call__(self, event: LogEvent) -> Any:
+        return self._predicate(event)
+
+
+#: Of this process.
+threshold = Threshold("info")
+
+
+def observer(stream: TextIO, form: str, important: Callable[[LogEvent], Any]) -> ILogObserver:
+    """Writes what is important to ``stream``; a stream that cannot take it is no reason to
     stop serving.
 
-    :param form: ``text`` or ``json``.
+    :param form: ``text`` or ``json``. :param important: a log filter, such as a `Threshold`.
     """
     line: Callable[[LogEvent], str] = json_line if form == "json" else text_line
 
@@ -88,15 +110,11 @@ def observer(stream: TextIO, form: str, level: str) -> ILogObserver:
         except (OSError, ValueError):
             pass
 
-    shown = LEVELS[level]
-    # The libraries have a line for each port they open and each thread they end; that is for debugging.
-    others = LogLevel.warn if shown is LogLevel.info else shown
-    predicate: Any = LogLevelFilterPredicate(others)
-    predicate.setLogLevelForNamespace("raccoon_tx", shown)
-    filtered: Any = FilteringLogObserver(cast("Any", write), [predicate])
+    filtered: Any = FilteringLogObserver(cast("Any", write), [cast("Any", important)])
     return cast("ILogObserver", filtered)
 
 
 def begin(form: str, level: str, stream: Any = None) -> None:
     """Send all log lines of the process to ``stream``, which is standard output if not given."""
-    globalLogBeginner.beginLoggingTo([observer(stream or sys.stdout, form, level)], redirectStandardIO=False)
+    threshold.set(level)
+    globalLogBeginner.beginLoggingTo([observer(stream or sys.stdout, form, threshold)], redirectStandardIO=False)

@@ -53,6 +53,7 @@ class Outcome(Enum):
     SATURATED = "saturated"
     UNAVAILABLE = "unavailable"
     RATE_LIMITED = "rate limited"
+    FOREIGN = "foreign origin"
     DRAINING = "draining"
     EXPIRED = "expired"
     MAX_CONNECTIONS = "max connections"
@@ -77,6 +78,7 @@ _CODES = {
     Outcome.UNKNOWN_TYPE: Code.BAD_REQUEST,
     Outcome.UNKNOWN_ENCODING: Code.BAD_REQUEST,
     Outcome.LATE_BODY: Code.BAD_REQUEST,
+    Outcome.FOREIGN: Code.BAD_REQUEST,
     Outcome.MAX_CONNECTIONS: Code.MAX_CONNECTION_LIMIT_REACHED,
     Outcome.DUPLICATE_CONNECTION: Code.MAX_USER_LIMIT_REACHED,
 }

@@ -140,7 +140,8 @@ class Routes:
         """The lanes of a group."""
         if group.lanes is None:
             group.lanes = Lanes(self._topics, group.name, self._counts)
-        return group.lanes
+        lanes: Lanes = group.lanes
+        return lanes
 
     def dead_letter_lane(self, group: GroupCounts, topic: str) -> Lane:
         """The lane of events of this group that have no other way."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
+from time import time
 from typing import Any
 
 from attrs import frozen
@@ -13,30 +15,42 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from raccoon_tx import logs
 from raccoon_tx._version import __version__
+from raccoon_tx.dedup import Guids
 from raccoon_tx.ingest import Ingest
+from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.options import Options
 from raccoon_tx.pipeline import Pipeline
+from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
 from raccoon_tx.publishers.producer import capacity, largest_value, make_producer
 from raccoon_tx.publishers.reach import Reach
-from raccoon_tx.routing import Routes
-from raccoon_tx.settings import Settings
+from raccoon_tx.ratelimit import RateLimit
+from raccoon_tx.records import FullRecords
+from raccoon_tx.routing import Route, Routes
+from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.transports.connections import Connections
+from raccoon_tx.transports.cors import Cors
+from raccoon_tx.transports.health import Health, Part
 from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.listen import PortTaken
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import EventService, GrpcFront
+from raccoon_tx.transports.tls import Certificates
+from raccoon_tx.transports.upgrade import nobody_else
 from raccoon_tx.transports.websocket import EventSocketFactory
 
 __all__ = ["Options", "Server", "build", "makeService"]
 
 #: Seconds after which an HTTP connection without a request is closed.
 IDLE_TIMEOUT = 60.0
+#: How many times the guids of one connection everybody's together may be.
+EVERYBODY = 20
 #: Seconds that a gRPC call waits beyond the time in which the publisher answers everything.
 GRPC_MARGIN = 5.0
 
@@ -51,6 +65,9 @@ class Parts:
     grpc: GrpcFront
     publisher: KafkaPublisher | LogPublisher
     broker: EmbeddedBroker | None
+    routes: Routes
+    rate_limit: RateLimit
+    certificates: Certificates | None
 
 
 class Server(Pipeline):
@@ -68,6 +85,16 @@ class Server(Pipeline):
         """Events that could not be delivered before the stop."""
         return sum(self.parts.publisher.abandoned.values())
 
+    def change(self, settings: Settings) -> None:
+        """Take over what can change while the server runs: log level, certificates, rate limit, allowed types."""
+        before, self._settings, parts = self._settings, settings, self.parts
+        logs.threshold.set(settings.log.level)
+        parts.routes.allow(settings.routing.allowed_types)
+        if settings.rate_limit != before.rate_limit:
+            parts.rate_limit.change(settings.rate_limit.events_per_second, settings.rate_limit.burst)
+        if parts.certificates is not None and settings.tls.certificate:
+            parts.certificates.load(settings.tls)
+
     def startService(self) -> None:
         super().startService()
         _log.info(
@@ -81,10 +108,13 @@ class Server(Pipeline):
         )
 
 
-def _publisher(settings: Settings, reactor: Any) -> tuple[KafkaPublisher | LogPublisher, EmbeddedBroker | None, int]:
+def _publisher(
+    settings: Settings, reactor: Any, counts: Counts
+) -> tuple[KafkaPublisher | LogPublisher, EmbeddedBroker | None, int]:
     """The publisher, its broker if that is ours, and how many bytes a record may have."""
+    accounts = Accounts(counts, reactor.seconds, time)
     if settings.publisher == "log":
-        return LogPublisher(), None, settings.limits.body
+        return LogPublisher(accounts), None, settings.limits.body
     properties = dict(settings.kafka.properties)
     broker = EmbeddedBroker() if settings.publisher == "embedded" else None
 
@@ -98,6 +128,8 @@ def _publisher(settings: Settings, reactor: Any) -> tuple[KafkaPublisher | LogPu
         connect,
         reactor,
         Reach(reactor, _in_thread(reactor)),
+        accounts,
+        full_records=not settings.records.plain,
         capacity=capacity(properties),
         batches=settings.buffer.batches,
         patience=settings.buffer.patience,
@@ -117,29 +149,93 @@ def _from_thread(reactor: Any) -> Any:
     return lambda call, *arguments: reactor.callFromThread(call, *arguments)
 
 
-def build(settings: Settings, reactor: Any) -> Server:
-    """The server with these settings; it does nothing yet."""
-    publisher, broker, largest = _publisher(settings, reactor)
-    routes = Routes(settings.routing.pattern, settings.routing.max_topics, largest)
-    ingest = Ingest(publisher.publish, routes.route, settings.ack, settings.limits.events)
-    identify = Identify(settings.identity)
+def _route(settings: Settings, routes: Routes) -> Route:
+    records = settings.records
+    if records.plain:
+        return routes.route
+    full = FullRecords(routes, records.key, records.headers, records.timestamp, records.dead_letters, time)
+    return full.route
 
-    keepalive = KeepAlive(reactor, settings.websocket.ping_interval, settings.websocket.pong_wait)
-    connections = Connections(settings.websocket.max_connections)
-    sockets = EventSocketFactory(
-        ingest.submit, connections, keepalive, settings.websocket, settings.limits, clock=reactor
+
+def build(settings: Settings, reactor: Any) -> Server:
+    """The server with these settings; it does nothing yet.
+
+    :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
+    """
+    counts = Counts("log" if settings.publisher == "log" else "kafka", settings.metrics.max_label_values)
+    publisher, broker, largest = _publisher(settings, reactor, counts)
+    routes = Routes(settings.routing.pattern, settings.routing.max_topics, largest, counts)
+    routes.allow(settings.routing.allowed_types)
+    rate_limit = RateLimit(settings.rate_limit.events_per_second, settings.rate_limit.burst, reactor.seconds)
+    everybodys, for_connection = _guids(settings.dedup, reactor.seconds)
+    ingest = Ingest(
+        publisher.publish,
+        _route(settings, routes),
+        settings.ack,
+        settings.limits.events,
+        counts,
+        reactor.seconds,
+        rate_limit,
+        everybodys,
     )
+    certificates = Certificates(settings.tls) if settings.tls.certificate else None
+    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection)
+    grpc = _grpc(settings, reactor, ingest, certificates)
+
+    rooms: list[Service] = [http, grpc, keepalive, publisher]
+    if broker is not None:
+        rooms.append(broker)
+    rooms += _exporters(settings.metrics, reactor, counts)
+    return Server(settings, Parts(http, grpc, publisher, broker, routes, rate_limit, certificates), rooms)
+
+
+def _guids(settings: DedupSettings, now: Callable[[], float]) -> tuple[Guids | None, Callable[[], Guids | None]]:
+    """The memory of everybody's batches, or a maker of one for each connection, or neither."""
+    if not settings.enabled:
+        return None, lambda: None
+    if settings.scope == "identity":
+        return Guids(settings.most * EVERYBODY, settings.lifetime, now), lambda: None
+    return None, lambda: Guids(settings.most, settings.lifetime, now)
+
+
+def _http(
+    settings: Settings,
+    reactor: Any,
+    ingest: Ingest,
+    counts: Counts,
+    publisher: Any,
+    certificates: Certificates | None,
+    guids: Callable[[], Guids | None],
+) -> tuple[HttpFront, KeepAlive]:
+    identity, websocket = settings.identity, settings.websocket
+    keepalive = KeepAlive(reactor, websocket.ping_interval, websocket.pong_wait)
+    sockets = EventSocketFactory(
+        ingest.submit,
+        Connections(websocket.max_connections),
+        keepalive,
+        websocket,
+        settings.limits,
+        reactor,
+        counts,
+        guids,
+    )
+    cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
+    health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
+    origins = cors.allows if cors is not None else nobody_else
     api = RestApi(
         ingest.submit,
-        identify,
+        Identify(identity),
         partial(upgrade, sockets),
         settings.limits.body,
+        counts,
+        health,
         settings.http.accept_text_plain,
-        settings.websocket.check_origin,
+        origins if websocket.check_origin else None,
+        settings.cors.refuse,
     )
     resource: Any = api.app.resource()
     times = settings.http.head_timeout, settings.http.body_timeout
-    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT, *times)
+    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT, counts, *times, cors)
     http = HttpFront(
         reactor,
         site,
@@ -149,15 +245,31 @@ def build(settings: Settings, reactor: Any) -> Server:
         drain_delay=settings.stop.drain_delay,
         drain_window=settings.stop.drain_window,
         finish_timeout=settings.stop.flush_timeout,
+        encrypt=certificates.encrypt if certificates is not None else None,
     )
-    patience = settings.kafka.publish_timeout + settings.buffer.patience + GRPC_MARGIN
-    service = EventService(ingest.submit, identify, settings.identity.id_header, _from_thread(reactor), patience)
-    grpc = GrpcFront(service, settings.grpc, settings.limits.body, _in_thread(reactor), settings.stop.flush_timeout)
+    return http, keepalive
 
-    rooms: list[Service] = [http, grpc, keepalive, publisher]
-    if broker is not None:
-        rooms.append(broker)
-    return Server(settings, Parts(http, grpc, publisher, broker), rooms)
+
+def _listening(http: HttpFront) -> Part:
+    return Part(False, "stopping") if http.stopping else Part(True, "ok")
+
+
+def _grpc(settings: Settings, reactor: Any, ingest: Ingest, certificates: Certificates | None) -> GrpcFront:
+    patience = settings.kafka.publish_timeout + settings.buffer.patience + GRPC_MARGIN
+    identify = Identify(settings.identity)
+    service = EventService(ingest.submit, identify, settings.identity.id_header, _from_thread(reactor), patience)
+    return GrpcFront(
+        service,
+        settings.grpc,
+        settings.limits.body,
+        _in_thread(reactor),
+        settings.stop.flush_timeout,
+        certificates.credentials if certificates is not None else None,
+    )
+
+
+def _exporters(settings: MetricSettings, reactor: Any, counts: Counts) -> list[Service]:
+    return []
 
 
 class _UnderTwistd(MultiService):

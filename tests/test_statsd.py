@@ -33,10 +33,14 @@ class UdpPort:
         self.interface = interface
         self.peer: tuple[str, int] | None = None
         self.sent: list[bytes] = []
-        self.open = True
+        self.open = self.reading = True
         protocol.makeConnection(self)
 
+    def stopReading(self) -> None:
+        self.reading = False
+
     def connect(self, host: str, port: int) -> None:
+        assert not self.reading
         if self.reactor.unreachable:
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
         self.peer = host, port

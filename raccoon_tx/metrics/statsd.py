@@ -128,8 +128,10 @@ class StatsdExporter(Service):
     def _connect(self, host: str, port: int) -> None:
         sender = _Sender(lambda: self._complain("nobody listens there"))
         opened = self._reactor.listenUDP(0, sender, interface="::" if ":" in host else "")
+        # A refusal is an error of the socket. Whoever watches a socket for reading is told of that as its end.
+        opened.stopReading()
         try:
-            # So that it is heard of when nobody listens.
+            # Connected, it hears when nobody listens, with the next packet.
             opened.connect(host, port)
         except OSError:
             opened.stopListening()

@@ -31,6 +31,7 @@ _HOPELESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
 }
 
+_DRAINING = "shutting down, send it again later"
 _UNKNOWN_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 
@@ -108,6 +109,19 @@ class KafkaPublisher(Service):
         self._flushing = looping(self._clock, self.flush)
         self._flushing.start(self._flush_interval, now=False)
 
+    @property
+    def state(self) -> tuple[bool, str]:
+        """Whether it can take an event that will be delivered soon, and how it is."""
+        if not self.running:
+            return False, "stopped"
+        if self._reach.away:
+            return False, "Kafka cannot be reached"
+        if not self._reach.heard:
+            return False, "connecting to Kafka"
+        if len(self._waiting) >= self._batches:
+            return False, "overloaded"
+        return True, "ok"
+
     def publish(self, delivery: Delivery) -> None:
         """Take one batch, now or as soon as there is room.
 
@@ -116,7 +130,7 @@ class KafkaPublisher(Service):
         :raises Draining: the service stops. Whatever is raised, nothing of the batch was taken.
         """
         if not self.running:
-            raise Draining("shutting down, send it again later", retry_after=retry_after())
+            raise Draining(_DRAINING, retry_after=retry_after())
         if self._reach.away and delivery.ack is Ack.DELIVERED:
             raise Unavailable("unavailable: Kafka cannot be reached, try again later", retry_after=retry_after())
         delivery.carried_by(self)
@@ -253,7 +267,7 @@ class KafkaPublisher(Service):
         self._look_often()
         await self._until(lambda: not self._waiting, self._drain_timeout)
         while self._waiting:
-            self._turn_away(self._waiting.popleft()[1], Draining("shutting down, send it again later"))
+            self._turn_away(self._waiting.popleft()[1], Draining(_DRAINING, retry_after=retry_after()))
         await self._until(self._idle, self._close_timeout)
         if not self._idle():
             await self._abandon()

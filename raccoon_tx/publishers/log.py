@@ -55,6 +55,11 @@ class LogPublisher(Service):
         self.abandoned: dict[str, int] = {}
         self._accounts = accounts
 
+    @property
+    def state(self) -> tuple[bool, str]:
+        """Whether it can take an event, and how it is."""
+        return bool(self.running), "ok" if self.running else "stopped"
+
     def publish(self, delivery: Delivery) -> None:
         """Write the events of one batch."""
         self._accounts.launched(delivery)

@@ -29,12 +29,14 @@ class Reach:
     """Asks for metadata, in a thread, when the client library says that all brokers are down, and goes on asking
     until there is an answer. Single lost connections are no reason: they are mended every day.
 
-    :ivar in_thread: like ``deferToThread``. :ivar away: Kafka is known not to be reachable now.
+    :ivar in_thread: like ``deferToThread``. :ivar away: Kafka is known not to be reachable now. :ivar heard: it has
+        answered at least once.
     """
 
     _clock: Clock
     _in_thread: Callable[..., Deferred[Any]]
     away: bool = field(default=False, init=False)
+    heard: bool = field(default=False, init=False)
     _source: Metadata | None = field(default=None, init=False, repr=False)
     _asking: bool = field(default=False, init=False)
     _again: Timer | None = field(default=None, init=False, repr=False)
@@ -55,6 +57,7 @@ class Reach:
 
     def reached(self) -> None:
         """An event was delivered, which is as good as an answer."""
+        self.heard = True
         if self.away:
             self.away = False
             self._log.info("Kafka can be reached again")

@@ -19,9 +19,12 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer  # type: ignore[import-untyped, unused-ignore]
 
 from raccoon_tx.codec import JSON, Codec
+from raccoon_tx.ingest import REASONS
+from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Outcome, Reply
+from raccoon_tx.transports.cors import Cors, Verdict
 from raccoon_tx.transports.media import codec_for, too_large
-from raccoon_tx.transports.rest import before_decoding, response, response_codec, text_header
+from raccoon_tx.transports.rest import NOBODY, before_decoding, response, response_codec, text_header
 
 #: Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
 DRAINED = 16 * 1024 * 1024
@@ -55,12 +58,14 @@ def clean(target: bytes) -> bytes:
 class EventRequest(Request):
     """A request whose body has a limit, and is kept in memory.
 
-    :ivar refused: it has been answered before its body was complete.
+    :ivar refused: it has been answered before its body was complete. :ivar foreign: it comes from a page of a site
+        that CORS does not allow.
     """
 
     channel: Any
     content: Any
     refused = False
+    foreign = False
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
@@ -91,6 +96,28 @@ class EventRequest(Request):
             self.method, self.uri, self.clientproto = command, path, version
             self.path = clean(path.partition(b"?")[0])
             self.process()
+
+    def judge(self, cors: Cors, method: str) -> Verdict:
+        """What CORS has to say of this request."""
+        origin = self.requestHeaders.getRawHeaders(b"Origin")
+        asked = text_header(self, "access-control-request-method")
+        wanted = text_header(self, "access-control-request-headers")
+        return cors.judge(method, origin[0].decode("latin-1") if origin else None, asked, wanted)
+
+    def process(self) -> None:
+        cors = self.channel.factory.cors
+        if cors is not None:
+            verdict = self.judge(cors, self.method.decode("latin-1"))
+            self.foreign = verdict.foreign
+            for name, value in verdict.headers:
+                self.setHeader(name.encode(), value.encode("latin-1"))
+            if verdict.status is not None:
+                self.setResponseCode(verdict.status)
+                self.setHeader(b"Date", datetimeToString())
+                self.setHeader(b"Content-Length", b"0")
+                self.finish()
+                return
+        super().process()
 
     def getRequestHostname(self) -> bytes:
         # No route depends on what a client calls this host, so it need not even be a name.
@@ -139,14 +166,20 @@ class EventChannel(HTTPChannel):
     def answer_early(self, reply: Reply) -> None:
         """Answer before the request is complete, and close the connection when it is."""
         codec: Codec = JSON
+        answer = Headers({b"Date": [datetimeToString()], b"Connection": [b"close"]})
         if self.requests:
             request = self.requests[-1]
             request.refused = True
             codec = response_codec(request, codec_for(text_header(request, "content-type")))
+            if self.factory.cors is not None:
+                for name, value in request.judge(self.factory.cors, "POST").headers:
+                    answer.setRawHeaders(name.encode(), [value.encode("latin-1")])
+            reason = REASONS.get(reply.outcome)
+            if reason in ("toolarge", "timeout"):
+                self.factory.counts.group(NOBODY).could_not_read(reason)
         status, headers, body = response(reply, codec, time())
-        answer = Headers({b"Date": [datetimeToString()], b"Connection": [b"close"]})
-        for name, value in headers:
-            answer.setRawHeaders(name, [value])
+        for header, content in headers:
+            answer.setRawHeaders(header, [content])
         self._early = True
         self.writeHeaders(b"HTTP/1.1", b"%d" % status, RESPONSES[status], answer)
         self.write(body)
@@ -255,7 +288,7 @@ class EventSite(Site):
 
     :ivar largest_body: bytes. :ivar channels: those that are open. :ivar draining: they are to be closed.
     :ivar idle_timeout: seconds without a request. :ivar head_timeout: for the head of one. :ivar body_timeout: for
-        its body.
+        its body. :ivar counts: what is counted. :ivar cors: for browsers on pages of other sites, if that is on.
     """
 
     protocol = EventChannel  # type: ignore[assignment]
@@ -267,8 +300,10 @@ class EventSite(Site):
         largest_body: int,
         clock: Any,
         idle_timeout: float,
+        counts: Counts,
         head_timeout: float = 10.0,
         body_timeout: float = 30.0,
+        cors: Cors | None = None,
     ) -> None:
         super().__init__(
             resource,
@@ -277,6 +312,8 @@ class EventSite(Site):
             reactor=clock,
         )
         self.largest_body = largest_body
+        self.counts = counts
+        self.cors = cors
         self.idle_timeout = idle_timeout
         self.head_timeout = head_timeout
         self.body_timeout = body_timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from twisted.internet.task import deferLater
 from raccoon_tx.model import Draining, Identity
 from raccoon_tx.transports.channel import EventSite
 from raccoon_tx.transports.listen import listen_tcp
+from raccoon_tx.transports.upgrade import Handshake
 from raccoon_tx.transports.websocket import EventSocketFactory
 
 __all__ = ["EventSite", "HttpFront", "upgrade"]
@@ -27,6 +29,7 @@ class HttpFront(Service):
 
     :ivar drain_window: seconds over which WebSockets are closed, so that their clients do not all come back at once.
     :ivar finish_timeout: seconds that requests and batches under way get.
+    :ivar encrypt: wraps the factory of connections in TLS. :ivar stopping: it is about to close its port.
     :ivar port: that is listened on, once the service has started.
     """
 
@@ -38,6 +41,8 @@ class HttpFront(Service):
     _drain_delay: float = 0.0
     _drain_window: float = 2.0
     _finish_timeout: float = 5.0
+    _encrypt: Callable[[Any], Any] | None = None
+    stopping: bool = field(default=False, init=False)
     _hurried: bool = field(default=False, init=False)
     _listening: Any = field(default=None, init=False)
 
@@ -55,7 +60,8 @@ class HttpFront(Service):
 
     def _listen(self) -> None:
         if self._listening is None:
-            self._listening = listen_tcp(self._clock, self._host, self._port, self._site, BACKLOG)
+            factory = self._encrypt(self._site) if self._encrypt is not None else self._site
+            self._listening = listen_tcp(self._clock, self._host, self._port, factory, BACKLOG)
 
     def hurry(self) -> None:
         """Wait for nothing any more: a stop that is on its way ends soon."""
@@ -64,6 +70,7 @@ class HttpFront(Service):
     def stopService(self) -> Deferred[None]:
         """Fires when the last connection has been closed."""
         super().stopService()
+        self.stopping = True
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -96,11 +103,11 @@ class HttpFront(Service):
             await deferLater(self._clock, min(0.05, limit - self._clock.seconds()))
 
 
-def upgrade(sockets: EventSocketFactory, request: Any, client: Identity, key: str) -> None:
+def upgrade(sockets: EventSocketFactory, request: Any, identity: Identity, handshake: Handshake) -> None:
     """Make a WebSocket of a request whose handshake is good.
 
     :raises Draining: it would not live long.
     """
     if request.channel.factory.draining:
         raise Draining("shutting down, connect again later", retry_after=1.0)
-    request.channel.hand_over(partial(sockets.take_over, client, key))
+    request.channel.hand_over(partial(sockets.take_over, identity, handshake))

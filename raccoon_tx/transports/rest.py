@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import time
 from typing import Any
+from urllib.parse import parse_qs
 
 from attrs import define
 from klein import Klein
@@ -17,11 +18,13 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from raccoon_tx.codec import JSON, Codec
-from raccoon_tx.ingest import Submit
-from raccoon_tx.model import Identity, Outcome, Refused, Reply
-from raccoon_tx.transports.identity import Identify
+from raccoon_tx.ingest import REASONS, Submit
+from raccoon_tx.metrics.counts import Counts
+from raccoon_tx.model import Client, Identity, Outcome, Refused, Reply
+from raccoon_tx.transports.health import Health
+from raccoon_tx.transports.identity import BadIdentity, Identify, Sources
 from raccoon_tx.transports.media import CODINGS, codec_accepted, codec_for, decompress
-from raccoon_tx.transports.upgrade import BadHandshake, check_handshake
+from raccoon_tx.transports.upgrade import BadHandshake, Handshake, check_handshake, nobody_else
 
 EVENTS = "/api/v1/events"
 
@@ -40,9 +43,14 @@ _STATUS = {
     Outcome.RATE_LIMITED: 429,
     Outcome.DRAINING: 503,
     Outcome.EXPIRED: 504,
+    Outcome.FOREIGN: 403,
 }
 
+#: The group under which batches are counted whose client is not known.
+NOBODY = "NA"
+
 _BAD_TYPE = Reply(Outcome.UNKNOWN_TYPE, None, "invalid content type")
+_FOREIGN = Reply(Outcome.FOREIGN, None, "the Origin is not allowed")
 
 _log = Logger()
 
@@ -91,16 +99,37 @@ def response(reply: Reply, codec: Codec, now: float) -> tuple[int, list[tuple[by
     return status, headers, body
 
 
-def _text(request: Any, status: int, text: str) -> bytes:
-    body = text.encode("utf-8", "replace")
+def _body(request: Any, status: int, media_type: bytes, body: bytes) -> bytes:
     request.setResponseCode(status)
-    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+    request.setHeader(b"Content-Type", media_type)
     request.setHeader(b"Content-Length", str(len(body)).encode())
     return body
 
 
+def _text(request: Any, status: int, text: str) -> bytes:
+    return _body(request, status, b"text/plain; charset=utf-8", text.encode("utf-8", "replace"))
+
+
 #: Takes the transport of a request over for a WebSocket.
-Upgrade = Callable[[Any, Identity, str], None]
+Upgrade = Callable[[Any, Identity, Handshake], None]
+
+
+def _query(request: Any, name: str) -> str | None:
+    try:
+        values = parse_qs(request.uri.partition(b"?")[2].decode("ascii"), errors="strict", max_num_fields=100)
+    except ValueError:
+        raise BadIdentity("the query of the address is not in its usual form") from None
+    return values[name][0] if name in values else None
+
+
+def _cookie(request: Any, name: str) -> bytes | None:
+    value = request.getCookie(name.encode("utf-8"))
+    return value if isinstance(value, bytes) else None
+
+
+def sources(request: Any, offered: Sequence[str] = ()) -> Sources:
+    """Where a request may say who sent it. :param offered: WebSocket subprotocols."""
+    return Sources(partial(header, request), offered, query=partial(_query, request), cookie=partial(_cookie, request))
 
 
 @define(eq=False, slots=False)
@@ -108,15 +137,21 @@ class RestApi:
     """The routes of the HTTP port.
 
     :ivar submit: like `Ingest.submit`. :ivar upgrade: takes a checked handshake over.
-    :ivar largest: bytes of a body, before and after decompression.
+    :ivar largest: bytes of a body, before and after decompression. :ivar counts: what is counted.
+    :ivar health: how the parts of the server are. :ivar text_plain: read ``text/plain`` as JSON.
+    :ivar origins: whether the page of this origin may open a WebSocket, beside pages of this host; ``None`` for any.
+    :ivar refuse_foreign: pages of other sites, which CORS does not allow, are refused instead of served.
     """
 
     _submit: Submit
     _identify: Identify
     _upgrade: Upgrade
     _largest: int
+    _counts: Counts
+    _health: Health
     _text_plain: bool = False
-    _check_origin: bool = True
+    _origins: Callable[[str], bool] | None = nobody_else
+    _refuse_foreign: bool = False
 
     app = Klein()
 
@@ -124,23 +159,39 @@ class RestApi:
     def ping(self, request: IRequest) -> bytes:
         return _text(request, 200, "pong")
 
+    @app.route("/healthz", methods=["GET", "HEAD"])
+    def alive(self, request: IRequest) -> bytes:
+        return _text(request, 200, "ok")
+
+    @app.route("/readyz", methods=["GET", "HEAD"])
+    def ready(self, request: IRequest) -> bytes:
+        ready, body = self._health.report()
+        return _body(request, 200 if ready else 503, b"application/json", body)
+
     @app.route(EVENTS, methods=["POST"])
     def post_events(self, request: Any) -> Any:
         codec = codec_for(text_header(request, "content-type"), self._text_plain)
         if codec is None:
+            self._counts.group(NOBODY).could_not_read(REASONS[Outcome.UNKNOWN_TYPE])
             return write_reply(request, JSON, _BAD_TYPE)
         back = response_codec(request, codec)
+        if request.foreign and self._refuse_foreign:
+            return write_reply(request, back, _FOREIGN)
         answered: Deferred[Reply] = Deferred()
         answered.addCallback(partial(write_reply, request, back))
+        group = NOBODY
         try:
-            client = self._identify(partial(header, request))
+            identity = self._identify(sources(request))
+            group = identity.group
             body = request.content.read()
             coding = text_header(request, "content-encoding")
             if coding:
                 body = decompress(body, coding, self._largest)
         except Refused as refusal:
+            self._counts.group(group).could_not_read(REASONS[refusal.outcome])
             answered.callback(before_decoding(refusal))
         else:
+            client = Client(identity, "rest", request.getClientAddress().host)
             self._submit(body, codec, client, answered.callback)
         return answered
 
@@ -150,9 +201,9 @@ class RestApi:
             return self.not_allowed(request, None)
         named = {name.decode("latin-1").lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
         try:
-            key = check_handshake(named, self._check_origin)
-            client = self._identify(partial(header, request))
-            self._upgrade(request, client, key)
+            handshake = check_handshake(named, self._origins)
+            identity = self._identify(sources(request, handshake.offered))
+            self._upgrade(request, identity, handshake)
         except BadHandshake as mistake:
             return self._refuse_upgrade(request, mistake.status, mistake.reason)
         except Refused as refusal:
@@ -162,8 +213,15 @@ class RestApi:
         return Deferred()  # never fires: the request has become a WebSocket
 
     def _refuse_upgrade(self, request: Any, status: int, reason: str) -> bytes:
+        self._counts.group(self._group(request)).refuse("ugfailure")
         request.setHeader(b"Sec-Websocket-Version", b"13")
         return _text(request, status, f"{RESPONSES[status].decode()}: {reason}\n")
+
+    def _group(self, request: Any) -> str:
+        try:
+            return self._identify(sources(request)).group
+        except Refused:
+            return NOBODY
 
     @app.handle_errors(NotFound)
     def not_found(self, request: IRequest, failure: Any) -> bytes:
@@ -171,7 +229,7 @@ class RestApi:
 
     @app.handle_errors(MethodNotAllowed)
     def not_allowed(self, request: Any, failure: Any) -> bytes:
-        request.setHeader(b"Allow", b"GET, HEAD" if request.path == b"/ping" else b"GET, POST")
+        request.setHeader(b"Allow", b"GET, POST" if request.path == EVENTS.encode() else b"GET, HEAD")
         request.setHeader(b"Content-Length", b"0")
         request.setResponseCode(405)
         return b""

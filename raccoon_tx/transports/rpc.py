@@ -16,9 +16,9 @@ from twisted.logger import Logger
 
 from raccoon_tx.codec import PROTOBUF
 from raccoon_tx.ingest import Submit
-from raccoon_tx.model import Identity, Outcome, Refused, Reply
+from raccoon_tx.model import Client, Identity, Outcome, Refused, Reply
 from raccoon_tx.settings import GrpcSettings
-from raccoon_tx.transports.identity import Identify
+from raccoon_tx.transports.identity import Identify, Sources
 from raccoon_tx.transports.listen import PortTaken
 
 #: Stubs shipped with one official client use the older package.
@@ -46,7 +46,7 @@ class EventService:
 
     def send_event(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         """:param body: a ``SendEventRequest``. :return: a ``SendEventResponse``."""
-        client = self._client(context)
+        client = Client(self._client(context), "grpc", context.peer().rpartition(":")[0])
         answer: Future[Reply] = Future()
         self._call_from_thread(self._take, body, client, context, answer)
         try:
@@ -59,7 +59,7 @@ class EventService:
             context.abort(grpc.StatusCode.INTERNAL, f"cannot deserialize request: {reply.reason}")
         return PROTOBUF.encode(reply, int(time()))
 
-    def _take(self, body: bytes, client: Identity, context: grpc.ServicerContext, answer: Future[Reply]) -> None:
+    def _take(self, body: bytes, client: Client, context: grpc.ServicerContext, answer: Future[Reply]) -> None:
         """In the reactor thread: what a busy reactor has kept waiting for too long is not published any more."""
         try:
             if context.is_active():
@@ -78,7 +78,7 @@ class EventService:
         if self._id_header.lower() not in metadata:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "connection id header missing")
         try:
-            return self._identify(metadata.get)
+            return self._identify(Sources(metadata.get))
         except Refused as refusal:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal.reason)
             raise  # not reached: abort() raises
@@ -99,7 +99,7 @@ class GrpcFront(Service):
     """Owns the gRPC server. Its threads start with the service, since they would not survive a fork.
 
     :ivar in_thread: like ``deferToThread``. :ivar finish_timeout: seconds that calls under way get at the stop.
-    :ivar port: that is listened on, once the service has started.
+    :ivar credentials: for TLS. :ivar port: that is listened on, once the service has started.
     """
 
     _service: EventService
@@ -107,6 +107,7 @@ class GrpcFront(Service):
     _largest: int
     _in_thread: Callable[..., Deferred[Any]]
     _finish_timeout: float = 5.0
+    _credentials: Callable[[], grpc.ServerCredentials] | None = None
     port: int = field(default=0, init=False)
     _server: Any = field(default=None, init=False, repr=False)
 
@@ -122,7 +123,10 @@ class GrpcFront(Service):
         self._server = grpc.server(pool, [_Handlers(self._service.send_event)], options=options)
         address = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            if self._credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, self._credentials())
         except RuntimeError as problem:
             self._server = None
             raise PortTaken("gRPC", host, port, "Address already in use or not available") from problem

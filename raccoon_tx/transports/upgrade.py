@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
+
+from attrs import frozen
 
 #: Looked up by name in lower case.
 Values = Sequence[bytes]
@@ -31,11 +33,26 @@ def same_host(origin: str, host: str) -> bool:
     return bool(page) and page == host.lower()
 
 
-def check_handshake(header: dict[str, Values], check_origin: bool) -> str:
+def nobody_else(_origin: str) -> bool:
+    """Only pages of this host may open a WebSocket."""
+    return False
+
+
+@frozen
+class Handshake:
+    """A good one. :ivar key: its ``Sec-WebSocket-Key``. :ivar offered: subprotocols. :ivar extensions: as they were
+    offered."""
+
+    key: str
+    offered: tuple[str, ...] = ()
+    extensions: str = ""
+
+
+def check_handshake(header: dict[str, Values], origins: Callable[[str], bool] | None) -> Handshake:
     """Check the headers of an upgrade.
 
     :param header: all values of each header, by its name in lower case.
-    :return: the ``Sec-WebSocket-Key``.
+    :param origins: says whether pages of an origin are allowed beside those of this host; ``None``: all are.
     :raises BadHandshake: the first thing that is wrong, in the order of the contract.
     """
 
@@ -48,12 +65,17 @@ def check_handshake(header: dict[str, Values], check_origin: bool) -> str:
         raise BadHandshake(400, "this is a WebSocket address: the Upgrade header does not list 'websocket'")
     if "13" not in _tokens(values("sec-websocket-version")):
         raise BadHandshake(400, "the Sec-WebSocket-Version header does not list '13'")
-    if check_origin:
-        for origin in values("origin")[:1]:
+    if origins is not None:
+        for value in values("origin")[:1]:
+            origin = value.decode("latin-1")
             host = (values("host") or [b""])[0].decode("latin-1")
-            if not same_host(origin.decode("latin-1"), host):
+            if not same_host(origin, host) and not origins(origin):
                 raise BadHandshake(403, "the Origin is not allowed")
     key = (values("sec-websocket-key") or [b""])[0].decode("latin-1").strip()
     if not key:
         raise BadHandshake(400, "the Sec-WebSocket-Key header is missing or blank")
-    return key
+    offered = [
+        token.strip() for value in values("sec-websocket-protocol") for token in value.decode("latin-1").split(",")
+    ]
+    extensions = b", ".join(values("sec-websocket-extensions")).decode("latin-1")
+    return Handshake(key, tuple(filter(None, offered)), extensions)

@@ -13,10 +13,12 @@ from twisted.logger import Logger
 
 from raccoon_tx.codec import JSON, PROTOBUF, Codec
 from raccoon_tx.ingest import Submit
-from raccoon_tx.model import Answer, Draining, Identity, Outcome, Refused, Reply, Saturated
+from raccoon_tx.metrics.counts import Counts, GroupCounts
+from raccoon_tx.model import Answer, Client, Draining, Identity, Outcome, Refused, Reply, Saturated
 from raccoon_tx.settings import LimitSettings, WebSocketSettings
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.keepalive import KeepAlive
+from raccoon_tx.transports.upgrade import Handshake
 
 GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR = 1001, 1008, 1011
 
@@ -65,55 +67,73 @@ def close_text(text: str) -> str:
 class EventSocket(WebSocketServerProtocol):
     """One connection. The handshake was checked before, in `raccoon_tx.transports.upgrade`.
 
-    :ivar client: who it is. :ivar key: the handshake's ``Sec-WebSocket-Key``.
+    :ivar client: who it is. :ivar handshake: as it was checked.
     """
 
     factory: EventSocketFactory
     transport: Any
     log = _Quiet()
 
-    def __init__(self, client: Identity, key: str) -> None:
+    def __init__(self, client: Client, handshake: Handshake, counts: GroupCounts) -> None:
         super().__init__()
         self.client = client
         self.last_heard = 0.0
-        self._key = key
+        self._handshake = handshake
+        self._counts = counts
+        self._opened = 0.0
         self._slot: int | None = None
         self._unanswered = 0
         self._draining = False
+        self._given_up = False
         self._unread: int | None = None
         self._write_deadline: Any = None
 
     def succeedHandshake(self, res: Any) -> None:
         # Any key that is not blank is good enough; Autobahn was shown one of the usual form.
-        self._wskey = self._key
+        self._wskey = self._handshake.key
         super().succeedHandshake(res)
 
     def onOpen(self) -> None:
-        refusal = self.factory.connections.admit(self.client)
+        refusal = self.factory.connections.admit(self.client.identity)
         if refusal is not None:
             self._refuse(refusal)
             return
-        self.last_heard = self.factory.clock.seconds()
+        self._counts.connected += 1
+        self._counts.open += 1
+        self._opened = self.last_heard = self.factory.clock.seconds()
         self._slot = self.factory.keepalive.add(self)
         self.factory.open.add(self)
         self.transport.registerProducer(self, True)
 
     def _refuse(self, refusal: Reply) -> None:
         duplicate = refusal.outcome is Outcome.DUPLICATE_CONNECTION
-        text = f"duplicate connection: {self.client.id}" if duplicate else "Max connection reached"
+        self._counts.refuse("exists" if duplicate else "serverlimit")
+        text = f"duplicate connection: {self.client.identity.id}" if duplicate else "Max connection reached"
         self._send_reply(PROTOBUF, True, refusal)
         self._close(POLICY_VIOLATION, close_text(text))
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if self._slot is not None:
             self.factory.keepalive.remove(self, self._slot)
-            self.factory.connections.release(self.client)
+            self.factory.connections.release(self.client.identity)
+            self._counts.open -= 1
+            self._counts.sessions.observe((self.factory.clock.seconds() - self._opened) * 1000)
+            self._count_end(code)
             self.factory.open.discard(self)
             self._slot = None
         closing: Any = self.closeHandshakeTimeoutCall
         if closing is not None:
             closing.cancel()
         self.resumeProducing()
+
+    def _count_end(self, code: int | None) -> None:
+        # An orderly end is no failure (contract section 12.1).
+        if self._given_up:
+            self._counts.could_not_read("unknown")
+        elif code in (None, 1005, 1006) and not self._draining:
+            self._counts.could_not_read("closeerror")
+        elif code not in (None, 1000, 1001, 1005, 1006):
+            self._counts.could_not_read("unknown")
 
     def dataReceived(self, data: bytes) -> None:
         self.last_heard = self.factory.clock.seconds()
@@ -181,6 +201,7 @@ class EventSocket(WebSocketServerProtocol):
 
     def give_up(self) -> None:
         """There was no sign of life: say so, and close."""
+        self._given_up = True
         self._close(GOING_AWAY, "no sign of life")
 
     def drain(self) -> None:
@@ -246,6 +267,7 @@ class EventSocketFactory(WebSocketServerFactory):
     """Makes the connections, and has what they share.
 
     :ivar submit: like `Ingest.submit`. :ivar connections: who is let in. :ivar open: those who were.
+    :ivar counts: what is counted. :ivar guids: makes the memory of a connection for its batches, if it has one.
     """
 
     log = _Quiet()
@@ -258,6 +280,8 @@ class EventSocketFactory(WebSocketServerFactory):
         settings: WebSocketSettings,
         limits: LimitSettings,
         clock: Any,
+        counts: Counts,
+        guids: Callable[[], Any] = lambda: None,
     ) -> None:
         super().__init__(reactor=clock, server="")
         self._batched_timer = _Timer(clock.callLater)
@@ -265,6 +289,8 @@ class EventSocketFactory(WebSocketServerFactory):
         self.connections = connections
         self.keepalive = keepalive
         self.clock = clock
+        self.counts = counts
+        self._guids = guids
         self.open: set[EventSocket] = set()
         self.max_in_flight = settings.max_in_flight
         self.write_wait = settings.write_wait
@@ -281,11 +307,16 @@ class EventSocketFactory(WebSocketServerFactory):
             tcpNoDelay=True,
         )
 
-    def take_over(self, client: Identity, key: str, transport: Any) -> EventSocket:
+    def take_over(self, identity: Identity, handshake: Handshake, transport: Any) -> EventSocket:
         """Make a connection of a transport whose handshake has been read and checked."""
-        socket = EventSocket(client, key)
+        client = Client(identity, "websocket", guids=self._guids())
+        socket = EventSocket(client, handshake, self.counts.group(identity.group))
+        client.source = f"connection {id(socket)}"
         socket.factory = self
-        transport.protocol = socket
+        if hasattr(transport, "wrappedProtocol"):  # TLS
+            transport.wrappedProtocol = socket
+        else:
+            transport.protocol = socket
         socket.makeConnection(transport)
         socket.dataReceived(_HANDSHAKE)
         return socket

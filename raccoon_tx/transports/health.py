@@ -1,0 +1,33 @@
+"""How the parts of the server are: contract section 13.5, ``/readyz``. Plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+
+
+@frozen
+class Part:
+    """:ivar ok: it can take an event now. :ivar state: in a word or two."""
+
+    ok: bool
+    state: str
+
+
+@frozen
+class Health:
+    """:ivar parts: asked for their state, by name."""
+
+    parts: Mapping[str, Callable[[], Part]]
+
+    def report(self) -> tuple[bool, bytes]:
+        """Whether an event can be taken now, and a JSON object that names each part and its state."""
+        states = {name: ask() for name, ask in self.parts.items()}
+        ready = all(part.ok for part in states.values())
+        body = {
+            "status": "ready" if ready else "not ready",
+            "parts": {name: {"ok": part.ok, "state": part.state} for name, part in states.items()},
+        }
+        return ready, json.dumps(body).encode() + b"\n"
