@@ -107,7 +107,7 @@ Upgrade = Callable[[Any, Identity, str], None]
 class RestApi:
     """The routes of the HTTP port.
 
-    :ivar submit: like `Ingest.submit`. :ivar upgrade: takes a checked handshake over.
+    :ivar submit: like `Ingest.submit`. :ivar upgrade: takes a checked handshake over, or raises `Refused`.
     :ivar largest: bytes of a body, before and after decompression.
     """
 
