@@ -19,7 +19,11 @@ from raccoon_tx import logs
 from raccoon_tx._version import __version__
 from raccoon_tx.dedup import Guids
 from raccoon_tx.ingest import Ingest
-from raccoon_tx.metrics.counts import Counts
+from raccoon_tx.metrics.counts import Counts, Histogram, SampledHistogram
+from raccoon_tx.metrics.families import Families
+from raccoon_tx.metrics.kafka_statistics import KafkaStatistics
+from raccoon_tx.metrics.prometheus import PrometheusExporter
+from raccoon_tx.metrics.statsd import StatsdExporter
 from raccoon_tx.options import Options
 from raccoon_tx.pipeline import Pipeline
 from raccoon_tx.publishers.accounts import Accounts
@@ -38,7 +42,7 @@ from raccoon_tx.transports.health import Health, Part
 from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
-from raccoon_tx.transports.listen import PortTaken
+from raccoon_tx.transports.listen import PortTaken, listen_tcp
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
@@ -51,6 +55,8 @@ __all__ = ["Options", "Server", "build", "makeService"]
 IDLE_TIMEOUT = 60.0
 #: How many times the guids of one connection everybody's together may be.
 EVERYBODY = 20
+#: Scrapes that may wait to be accepted.
+SCRAPERS = 16
 #: Seconds that a gRPC call waits beyond the time in which the publisher answers everything.
 GRPC_MARGIN = 5.0
 
@@ -122,7 +128,7 @@ def _publisher(
         if broker is not None:
             properties.pop("metadata.broker.list", None)
             properties["bootstrap.servers"] = broker.address
-        return make_producer(properties, on_error)
+        return make_producer(properties, on_error, KafkaStatistics(counts))
 
     publisher = KafkaPublisher(
         connect,
@@ -162,7 +168,11 @@ def build(settings: Settings, reactor: Any) -> Server:
 
     :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
     """
-    counts = Counts("log" if settings.publisher == "log" else "kafka", settings.metrics.max_label_values)
+    counts = Counts(
+        "log" if settings.publisher == "log" else "kafka",
+        settings.metrics.max_label_values,
+        histogram=SampledHistogram if settings.metrics.statsd else Histogram,
+    )
     publisher, broker, largest = _publisher(settings, reactor, counts)
     routes = Routes(settings.routing.pattern, settings.routing.max_topics, largest, counts)
     routes.allow(settings.routing.allowed_types)
@@ -269,7 +279,15 @@ def _grpc(settings: Settings, reactor: Any, ingest: Ingest, certificates: Certif
 
 
 def _exporters(settings: MetricSettings, reactor: Any, counts: Counts) -> list[Service]:
-    return []
+    families = Families(counts, reactor.seconds, settings.sample_interval)
+    in_thread = _in_thread(reactor)
+    exporters: list[Service] = []
+    if settings.statsd:
+        exporters.append(StatsdExporter(reactor, settings.address, settings.period, families, in_thread))
+    if settings.prometheus:
+        listen = partial(listen_tcp, reactor, settings.host, settings.port, backlog=SCRAPERS, what="Prometheus")
+        exporters.append(PrometheusExporter(listen, reactor, settings.path, families.snapshot, in_thread))
+    return exporters
 
 
 class _UnderTwistd(MultiService):

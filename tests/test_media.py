@@ -175,10 +175,10 @@ class CompressionTests(SynchronousTestCase):
 
     def test_many_members(self) -> None:
         """A body of nothing but empty members takes no longer than its length explains."""
-        body = gzip.compress(b"") * 50_000
+        body = gzip.compress(b"") * 100_000
         start = process_time()
         self.assertEqual(decompress(body, "gzip", len(body)), b"")
-        self.assertLess(process_time() - start, 0.5)
+        self.assertLess(process_time() - start, 1.0)
 
     def test_long(self) -> None:
         """A body may be longer than what is decompressed at a time, in both forms."""
@@ -198,9 +198,10 @@ class CompressionTests(SynchronousTestCase):
     def test_bomb(self) -> None:
         """A bomb is not unpacked: the time does not depend on what would have come out."""
         bomb = gzip.compress(bytes(100_000_000))
+        twice = gzip.compress(bomb)
         start = process_time()
         self.assert_too_large(bomb, "gzip")
-        self.assert_too_large(gzip.compress(bomb), "gzip, gzip")
+        self.assert_too_large(twice, "gzip, gzip")
         self.assertLess(process_time() - start, 0.1)
 
     def test_truncated(self) -> None:

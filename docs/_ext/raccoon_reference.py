@@ -76,7 +76,7 @@ def _codes(*texts: str) -> nodes.line_block:
 
 
 def _table(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[Cell]]) -> nodes.table:
-    table = nodes.table(classes=["reference-table"])
+    table = nodes.table(classes=["reference-table", "colwidths-given"])
     group = nodes.tgroup(cols=len(widths))
     table += group
     group += [nodes.colspec(colwidth=width) for width in widths]
@@ -115,7 +115,7 @@ class Settings(_Reference):
 
     def run(self) -> list[nodes.Node]:
         return [
-            self.section(title, _table(("Setting", "Value", "Meaning"), (46, 22, 32), map(self._setting, keys)))
+            self.section(title, _table(("Setting", "Value", "Meaning"), (50, 21, 29), map(self._setting, keys)))
             for title, keys in SECTIONS.items()
         ]
 
@@ -169,7 +169,7 @@ class Metrics(_Reference):
 
     def _section(self, kind: str, families: Iterable[Family]) -> nodes.section:
         headings = ("Metric", "Labels", "Meaning")
-        return self.section(f"{kind}s".capitalize(), _table(headings, (46, 20, 34), map(self._metric, families)))
+        return self.section(f"{kind}s".capitalize(), _table(headings, (46, 18, 36), map(self._metric, families)))
 
     def _metric(self, family: Family) -> Sequence[Cell]:
         names = _codes(metric_name(family))

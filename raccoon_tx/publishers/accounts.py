@@ -42,9 +42,12 @@ class Accounts:
         self.counts.published.observe(took)
         self.counts.worked.observe(took / count)
         group = delivery.group
-        group.latency.observe((now - delivery.received) * 1000 / count)
+        latency = (now - delivery.received) * 1000
+        group.batch_latency.observe(latency)
+        group.latency.observe(latency / count)
         sent_time = delivery.batch.sent_time
         if sent_time is not None:
             age = self.wall() - sent_time
             if age >= 0:
+                group.batch_processing.observe(age * 1000)
                 group.processing.observe(age * 1000 / count)

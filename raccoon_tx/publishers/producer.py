@@ -84,9 +84,15 @@ class _Lines:
         _log.emit(kind, "Kafka client: {text}", text=form % values if values else form)
 
 
-def make_producer(properties: Mapping[str, str], on_error: Callable[[KafkaError], None]) -> Producer:
-    """A producer with these properties and ours.
+def make_producer(
+    properties: Mapping[str, str],
+    on_error: Callable[[KafkaError], None],
+    on_statistics: Callable[[str], None] = lambda report: None,
+) -> Producer:
+    """A producer with these properties and ours. When it is polled, it calls back.
 
-    :param on_error: is called, when the producer is polled, with each error that is not about one message.
+    :param on_error: with each error that is not about one message. :param on_statistics: with its own statistics, in
+        JSON, as often as ``statistics.interval.ms`` says.
     """
-    return Producer({**complete(properties), "error_cb": on_error, "logger": _Lines()})
+    given = complete(properties)
+    return Producer({**given, "error_cb": on_error, "stats_cb": on_statistics, "logger": _Lines()})

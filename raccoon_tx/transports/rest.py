@@ -136,7 +136,7 @@ def sources(request: Any, offered: Sequence[str] = ()) -> Sources:
 class RestApi:
     """The routes of the HTTP port.
 
-    :ivar submit: like `Ingest.submit`. :ivar upgrade: takes a checked handshake over.
+    :ivar submit: like `Ingest.submit`. :ivar upgrade: takes a checked handshake over, or raises `Refused`.
     :ivar largest: bytes of a body, before and after decompression. :ivar counts: what is counted.
     :ivar health: how the parts of the server are. :ivar text_plain: read ``text/plain`` as JSON.
     :ivar origins: whether the page of this origin may open a WebSocket, beside pages of this host; ``None`` for any.

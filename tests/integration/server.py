@@ -59,7 +59,7 @@ _threads = ThreadPool(0, 64, "clients")
 
 
 def _reactor() -> Any:
-    """That of `pytest_twisted`; whoever imports it earlier gets another one installed."""
+    """Not imported before it is needed: by then `pytest_twisted` has chosen one."""
     from twisted.internet import reactor
 
     return reactor
