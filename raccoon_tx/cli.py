@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +193,24 @@ def help_(ctx: click.Context, command: tuple[str, ...]) -> None:
         assert found is not None
         of = click.Context(found, info_name=name, parent=of)
     click.echo(of.get_help())
+
+
+@cli.command("reference")
+@click.pass_context
+def reference(ctx: click.Context) -> None:
+    """Print the help of all commands."""
+    assert ctx.parent is not None
+    click.echo("\n\n".join(_helps(ctx.parent)))
+
+
+def _helps(ctx: click.Context) -> Iterator[str]:
+    yield ctx.get_help()
+    command = ctx.command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            found = command.get_command(ctx, name)
+            assert found is not None
+            yield from _helps(click.Context(found, info_name=name, parent=ctx))
 
 
 def _load(flags: Flags, defaults: Mapping[str, str] | None = None) -> Loaded:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaException
+from OpenSSL import SSL
 from twisted.logger import Logger
 
 from raccoon_tx import logs, signals
 from raccoon_tx.config import Loaded
+from raccoon_tx.reload import reload
 from raccoon_tx.tap import Server, build
 from raccoon_tx.transports.listen import PortTaken
 
 #: Exit statuses, of contract section 14.
-ORDERLY, CANNOT_START, ABANDONED = 0, 2, 3
+ORDERLY, WRONG, CANNOT_START, ABANDONED = 0, 1, 2, 3
 
 _log = Logger()
 
@@ -41,8 +44,11 @@ def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, lo
     except KafkaException as problem:
         _log.critical("the publisher cannot start: {problem}", problem=problem.args[0].str())
         return CANNOT_START
+    except (OSError, SSL.Error) as problem:
+        _log.critical("the certificates cannot be used: {problem}", problem=repr(problem))
+        return WRONG
     running.addSystemEventTrigger("before", "shutdown", _stop, server)
-    signals.install(running, server.hurry)
+    signals.install(running, server.hurry, partial(reload, loaded, server.change))
     if started is not None:
         running.callWhenRunning(started, server, running)
     running.run()

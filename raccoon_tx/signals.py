@@ -6,13 +6,10 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from twisted.logger import Logger
 
-_log = Logger()
-
-
-def install(reactor: Any, hurry: Callable[[], None]) -> None:
-    """Once the reactor runs: a first ``SIGINT``, ``SIGTERM`` or ``SIGQUIT`` stops it, a second one calls ``hurry``.
+def install(reactor: Any, hurry: Callable[[], None], reload: Callable[[], None]) -> None:
+    """Once the reactor runs: a first ``SIGINT``, ``SIGTERM`` or ``SIGQUIT`` stops it, a second one calls ``hurry``;
+    ``SIGHUP`` calls ``reload``.
 
     Ours come after the reactor's own handlers, which would make ``twistd`` die of the signal instead of ending with
     a status.
@@ -24,7 +21,7 @@ def install(reactor: Any, hurry: Callable[[], None]) -> None:
         reactor.callFromThread(reactor.stop if len(stopping) == 1 else hurry)
 
     def hang_up(_number: int, _frame: Any) -> None:
-        reactor.callFromThread(_log.info, "SIGHUP: there is nothing to read again yet")
+        reactor.callFromThread(reload)
 
     def handle() -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):

@@ -74,6 +74,7 @@ class Parts:
     routes: Routes
     rate_limit: RateLimit
     certificates: Certificates | None
+    counts: Counts
 
 
 class Server(Pipeline):
@@ -92,14 +93,17 @@ class Server(Pipeline):
         return sum(self.parts.publisher.abandoned.values())
 
     def change(self, settings: Settings) -> None:
-        """Take over what can change while the server runs: log level, certificates, rate limit, allowed types."""
+        """Take over what can change while the server runs: log level, certificates, rate limit, allowed types.
+
+        :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used; then nothing has changed.
+        """
         before, self._settings, parts = self._settings, settings, self.parts
+        if parts.certificates is not None and settings.tls.certificate:
+            parts.certificates.load(settings.tls)
         logs.threshold.set(settings.log.level)
         parts.routes.allow(settings.routing.allowed_types)
         if settings.rate_limit != before.rate_limit:
             parts.rate_limit.change(settings.rate_limit.events_per_second, settings.rate_limit.burst)
-        if parts.certificates is not None and settings.tls.certificate:
-            parts.certificates.load(settings.tls)
 
     def startService(self) -> None:
         super().startService()
@@ -196,7 +200,7 @@ def build(settings: Settings, reactor: Any) -> Server:
     if broker is not None:
         rooms.append(broker)
     rooms += _exporters(settings.metrics, reactor, counts)
-    return Server(settings, Parts(http, grpc, publisher, broker, routes, rate_limit, certificates), rooms)
+    return Server(settings, Parts(http, grpc, publisher, broker, routes, rate_limit, certificates, counts), rooms)
 
 
 def _guids(settings: DedupSettings, now: Callable[[], float]) -> tuple[Guids | None, Callable[[], Guids | None]]:
@@ -331,10 +335,11 @@ def makeService(options: Options, reactor: Any = None) -> MultiService:
         return build(loaded.settings, reactor)
     from twisted.internet import reactor as global_reactor
 
+    from raccoon_tx.reload import reload
     from raccoon_tx.signals import install
 
     server = build(loaded.settings, global_reactor)
-    install(global_reactor, server.hurry)
+    install(global_reactor, server.hurry, partial(reload, loaded, server.change))
     global_reactor.addSystemEventTrigger("after", "shutdown", _tell_status, server)  # type: ignore[arg-type]
     outer = _UnderTwistd()
     server.setServiceParent(outer)

@@ -10,7 +10,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from raccoon_tx.logs import LEVELS, json_line, observer, text_line
+from raccoon_tx.logs import LEVELS, Threshold, json_line, observer, text_line
 
 EVIL = "me\n2026-01-01T00:00:00Z info  all is well\x1b[2J\u2028\ud800"
 
@@ -57,7 +57,7 @@ class LineTests(SynchronousTestCase):
 class ObserverTests(SynchronousTestCase):
     def written(self, level: str, form: str = "text", namespace: str = "raccoon_tx.a") -> list[str]:
         stream = io.StringIO()
-        log = Logger(namespace, observer=observer(stream, form, level))
+        log = Logger(namespace, observer=observer(stream, form, Threshold(level)))
         for name in ("debug", "info", "warn", "error", "critical"):
             getattr(log, name)(name.upper())
         return [
@@ -72,6 +72,17 @@ class ObserverTests(SynchronousTestCase):
             self.assertIn(level, LEVELS)
         self.assertEqual(self.written("warn", "json"), every[2:])
 
+    def test_change(self) -> None:
+        """What is important can change while the server runs."""
+        stream = io.StringIO()
+        threshold = Threshold("error")
+        log = Logger("raccoon_tx", observer=observer(stream, "text", threshold))
+        log.info("early")
+        threshold.set("info")
+        log.info("late")
+        self.assertTrue(stream.getvalue().endswith("late\n"))
+        self.assertNotIn("early", stream.getvalue())
+
     def test_libraries(self) -> None:
         """At ``info`` the libraries are heard from ``warn`` on."""
         self.assertEqual(self.written("info", namespace="twisted.web"), ["WARN", "ERROR", "CRITICAL"])
@@ -81,11 +92,11 @@ class ObserverTests(SynchronousTestCase):
         """A log that cannot be written is no reason to fail."""
         stream = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115 (closing it fails, too)
         self.addCleanup(lambda: self.assertRaises(OSError, stream.close))
-        Logger("raccoon_tx", observer=observer(stream, "text", "info")).info("lost")
+        Logger("raccoon_tx", observer=observer(stream, "text", Threshold("info"))).info("lost")
 
     def test_encoding(self) -> None:
         """What the stream's encoding has no character for is written as an escape."""
         raw = io.BytesIO()
         stream = io.TextIOWrapper(raw, encoding="ascii")
-        Logger("raccoon_tx", observer=observer(stream, "text", "info")).info("{who}", who="\u00e4\ud800")
+        Logger("raccoon_tx", observer=observer(stream, "text", Threshold("info"))).info("{who}", who="\u00e4\ud800")
         self.assertTrue(raw.getvalue().endswith(b"\\xe4\\ud800\n"), raw.getvalue())

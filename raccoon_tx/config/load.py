@@ -6,11 +6,12 @@ is set to nothing counts as not set, and so does a name without a value in the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from raccoon_tx.config import kafka_properties
 from raccoon_tx.config.assemble import assemble
@@ -49,12 +50,14 @@ class Loaded:
     """A configuration that the server can run with.
 
     :ivar warnings: what the operator should know, a sentence each. :ivar values: every setting by its name in the
-        file, the properties of the Kafka client among them.
+        file, the properties of the Kafka client among them. :ivar again: reads the same sources once more, which may
+        say something else by now; raises as `load` does.
     """
 
     settings: Settings
     warnings: list[str]
     values: Mapping[str, Given]
+    again: Callable[[], Loaded] | None = None
 
 
 def load_command_line(
@@ -75,7 +78,7 @@ def load_command_line(
         raise ConfigurationError(flags.mistakes + error.mistakes) from None
     if flags.mistakes:
         raise ConfigurationError(flags.mistakes)
-    return loaded
+    return evolve(loaded, again=partial(load_command_line, flags, environ, cwd, defaults))
 
 
 def load(
