@@ -63,6 +63,7 @@ class Ingest:
         received = self._now()
         group = self._counts.group(client.identity.group)
         guid = ""
+        unseen: Answer | None = None
         try:
             batch = codec.decode(body)
             guid = batch.guid
@@ -82,6 +83,11 @@ class Ingest:
         except Refused as refusal:
             group.could_not_read(REASONS.get(refusal.outcome, "unknown"))
             answer(refusal.reply(guid))
+        except Exception:
+            if unseen is not None:
+                # Whoever sends the batch again must not wait for this one.
+                unseen(Reply(Outcome.FAILED, guid, "internal error"))
+            raise
         else:
             group.read += 1
 

@@ -208,6 +208,22 @@ class IngestTests(SynchronousTestCase):
         self.submit(GOOD, who)
         self.assertEqual((self.outcomes(), len(self.shelf.taken)), ([Outcome.SATURATED], 1))
 
+    def test_bug_is_not_seen(self) -> None:
+        """A batch that met a bug is new when it comes again, and those who sent it meanwhile are answered."""
+        who = self.remembering()
+
+        def broken(delivery: Delivery) -> None:
+            self.submit(GOOD, who)
+            raise ZeroDivisionError
+
+        ingest = Ingest(
+            broken, Routes("%s", 10, 100).route, Ack.DELIVERED, 3, self.counts, self.now, RateLimit(0, 0, self.now)
+        )
+        self.assertRaises(ZeroDivisionError, ingest.submit, GOOD, JSON, who, self.answers.append)
+        self.assertEqual(self.outcomes(), [Outcome.FAILED, Outcome.FAILED])
+        self.submit(GOOD, who)
+        self.assertEqual(len(self.shelf.taken), 1)
+
     def test_empty_guid(self) -> None:
         """Batches without a guid are never duplicates."""
         who = self.remembering()
