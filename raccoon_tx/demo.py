@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx import demo_clients, runner
 from raccoon_tx.config import Loaded
+from raccoon_tx.process import CANNOT_START
 from raccoon_tx.settings import Settings
 from raccoon_tx.tap import Server
 
@@ -38,7 +39,7 @@ def run(loaded: Loaded, once: bool) -> int:
             demo.say(f"note: {note}")
         quiet = evolve(loaded, settings=settings, warnings=[])
         status = runner.run(quiet, started=demo.start, log_stream=log)
-    if status == runner.CANNOT_START:
+    if status == CANNOT_START:
         demo.say(f"the server could not start:\n{demo.log.read_text('utf-8')}")
     if demo.status == GOOD:
         demo.log.unlink(missing_ok=True)

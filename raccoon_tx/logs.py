@@ -14,9 +14,11 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    PredicateResult,
     formatEvent,
     globalLogBeginner,
 )
+from twisted.logger import Logger as TwistedLogger
 
 #: The levels an operator can name, and Twisted's for them.
 LEVELS = {
@@ -92,6 +94,15 @@ class Threshold:
 
 #: Of this process.
 threshold = Threshold("info")
+
+
+class Logger(TwistedLogger):
+    """Twisted's logger, which leaves out what is not important enough: ``twistd``'s own log has no levels."""
+
+    def emit(self, level: Any, format: str | None = None, **values: Any) -> None:
+        event = {"log_level": level, "log_namespace": self.namespace}
+        if threshold(event) is not PredicateResult.no:
+            super().emit(level, format, **values)
 
 
 def observer(stream: TextIO, form: str, important: Callable[[LogEvent], Any]) -> ILogObserver:

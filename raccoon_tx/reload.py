@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from OpenSSL import SSL
-from twisted.logger import Logger
 
 from raccoon_tx.config import ConfigurationError, Loaded
+from raccoon_tx.logs import Logger
 from raccoon_tx.settings import Settings
 
 _log = Logger()

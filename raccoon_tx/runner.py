@@ -6,18 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from confluent_kafka import KafkaException
-from OpenSSL import SSL
-from twisted.logger import Logger
-
 from raccoon_tx import logs, signals
 from raccoon_tx.config import Loaded
+from raccoon_tx.logs import Logger
+from raccoon_tx.process import ABANDONED, ORDERLY, or_exit
 from raccoon_tx.reload import reload
 from raccoon_tx.tap import Server, build
-from raccoon_tx.transports.listen import PortTaken
-
-#: Exit statuses, of contract section 14.
-ORDERLY, WRONG, CANNOT_START, ABANDONED = 0, 1, 2, 3
 
 _log = Logger()
 
@@ -35,18 +29,11 @@ def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, lo
     for warning in loaded.warnings:
         _log.warn("{warning}", warning=warning)
     try:
-        server = build(settings, running)
-        server.privilegedStartService()
-        server.startService()
-    except PortTaken as problem:
-        _log.critical("{problem}", problem=problem)
-        return CANNOT_START
-    except KafkaException as problem:
-        _log.critical("the publisher cannot start: {problem}", problem=problem.args[0].str())
-        return CANNOT_START
-    except (OSError, SSL.Error) as problem:
-        _log.critical("the certificates cannot be used: {problem}", problem=repr(problem))
-        return WRONG
+        server: Server = or_exit(partial(build, settings, running))
+        or_exit(server.privilegedStartService)
+        or_exit(server.startService)
+    except SystemExit as end:
+        return int(str(end))
     running.addSystemEventTrigger("before", "shutdown", _stop, server)
     signals.install(running, server.hurry, partial(reload, loaded, server.change))
     if started is not None:

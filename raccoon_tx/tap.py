@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from time import time
@@ -13,12 +10,12 @@ from typing import Any
 from attrs import frozen
 from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 
 from raccoon_tx import logs
 from raccoon_tx._version import __version__
 from raccoon_tx.dedup import Guids
 from raccoon_tx.ingest import Ingest
+from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, Histogram, SampledHistogram
 from raccoon_tx.metrics.families import Families
 from raccoon_tx.metrics.kafka_statistics import KafkaStatistics
@@ -26,6 +23,7 @@ from raccoon_tx.metrics.prometheus import PrometheusExporter
 from raccoon_tx.metrics.statsd import StatsdExporter
 from raccoon_tx.options import Options
 from raccoon_tx.pipeline import Pipeline
+from raccoon_tx.process import UnderTwistd, or_exit, tell_status
 from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.publishers.kafka import KafkaPublisher
@@ -34,15 +32,17 @@ from raccoon_tx.publishers.producer import capacity, largest_value, make_produce
 from raccoon_tx.publishers.reach import Reach
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.records import FullRecords
+from raccoon_tx.reload import reload
 from raccoon_tx.routing import Route, Routes
 from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
+from raccoon_tx.signals import install
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
 from raccoon_tx.transports.health import Health, Part
 from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
-from raccoon_tx.transports.listen import PortTaken, listen_tcp
+from raccoon_tx.transports.listen import listen_tcp
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
@@ -196,7 +196,11 @@ def build(settings: Settings, reactor: Any) -> Server:
     http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection)
     grpc = _grpc(settings, reactor, ingest, certificates)
 
-    rooms: list[Service] = [http, grpc, keepalive, publisher]
+    # The fronts stop side by side: neither hands anything to the other.
+    fronts = MultiService()
+    http.setServiceParent(fronts)
+    grpc.setServiceParent(fronts)
+    rooms: list[Service] = [fronts, keepalive, publisher]
     if broker is not None:
         rooms.append(broker)
     rooms += _exporters(settings.metrics, reactor, counts)
@@ -249,7 +253,7 @@ def _http(
     )
     resource: Any = api.app.resource()
     times = settings.http.head_timeout, settings.http.body_timeout
-    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT, counts, *times, cors)
+    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT, counts, *times, cors, api.group)
     http = HttpFront(
         reactor,
         site,
@@ -259,6 +263,7 @@ def _http(
         drain_delay=settings.stop.drain_delay,
         drain_window=settings.stop.drain_window,
         finish_timeout=settings.stop.flush_timeout,
+        give_up=publisher.give_up,
         encrypt=certificates.encrypt if certificates is not None else None,
     )
     return http, keepalive
@@ -294,53 +299,23 @@ def _exporters(settings: MetricSettings, reactor: Any, counts: Counts) -> list[S
     return exporters
 
 
-class _UnderTwistd(MultiService):
-    """Ends the process with the same statuses as the ``raccoon`` command, where ``twistd`` would print a traceback."""
-
-    def privilegedStartService(self) -> None:
-        self._or_exit(super().privilegedStartService)
-
-    def startService(self) -> None:
-        self._or_exit(super().startService)
-
-    def _or_exit(self, start: Any) -> None:
-        try:
-            start()
-        except PortTaken as problem:
-            _log.critical("{problem}", problem=problem)
-            raise SystemExit(2) from None
-
-
-def _tell_status(server: Server) -> None:
-    """``twistd`` would end with 0 whatever was given up, and lets nobody say otherwise before its very end."""
-    if server.abandoned:
-        atexit.register(_end_with, 3)
-
-
-def _end_with(status: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 def makeService(options: Options, reactor: Any = None) -> MultiService:
     """The service for ``twistd -n raccoon``.
 
     :param reactor: if not given, the global one, and its process gets our signal handlers.
     """
     loaded = options.loaded
-    for warning in loaded.warnings:
-        _log.warn("{warning}", warning=warning)
     if reactor is not None:
         return build(loaded.settings, reactor)
+    logs.threshold.set(loaded.settings.log.level)
+    for warning in loaded.warnings:
+        _log.warn("{warning}", warning=warning)
     from twisted.internet import reactor as global_reactor
 
-    from raccoon_tx.reload import reload
-    from raccoon_tx.signals import install
-
-    server = build(loaded.settings, global_reactor)
-    install(global_reactor, server.hurry, partial(reload, loaded, server.change))
-    global_reactor.addSystemEventTrigger("after", "shutdown", _tell_status, server)  # type: ignore[arg-type]
-    outer = _UnderTwistd()
+    running: Any = global_reactor
+    server: Server = or_exit(partial(build, loaded.settings, running))
+    install(running, server.hurry, partial(reload, loaded, server.change))
+    running.addSystemEventTrigger("after", "shutdown", tell_status, lambda: server.abandoned)
+    outer = UnderTwistd()
     server.setServiceParent(outer)
     return outer

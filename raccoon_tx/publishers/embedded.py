@@ -6,7 +6,8 @@ from attrs import define, field
 from confluent_kafka import Producer
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
+
+from raccoon_tx.logs import Logger
 
 
 @define(eq=False)

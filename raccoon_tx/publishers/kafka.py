@@ -12,10 +12,10 @@ from confluent_kafka import KafkaError, KafkaException
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from raccoon_tx.clock import Clock, looping, pause
 from raccoon_tx.delivery import Delivery
+from raccoon_tx.logs import Logger
 from raccoon_tx.model import Ack, Draining, Outcome, Refused, Reply, Saturated, Unavailable
 from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.reach import Reach
@@ -252,6 +252,15 @@ class KafkaPublisher(Service):
         self._accounts.finished(delivery)
         if self._reach.away and not delivery.failures:
             self._reach.reached()
+
+    def give_up(self) -> None:
+        """Answer everybody who waits: whoever asked is about to lose the connection. What the producer has goes on
+        its way."""
+        while self._waiting:
+            self._turn_away(self._waiting.popleft()[1], Draining(_DRAINING, retry_after=retry_after()))
+        for delivery in list(self._in_flight):
+            if not delivery.answered:
+                delivery.answer(_expired(delivery))
 
     def hurry(self) -> None:
         """Wait for nothing any more: a stop that is on its way ends soon."""

@@ -9,9 +9,9 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 from twisted.application.service import Service
-from twisted.logger import Logger
 
 from raccoon_tx.delivery import Delivery
+from raccoon_tx.logs import Logger
 from raccoon_tx.publishers.accounts import Accounts
 
 
@@ -59,6 +59,9 @@ class LogPublisher(Service):
     def state(self) -> tuple[bool, str]:
         """Whether it can take an event, and how it is."""
         return bool(self.running), "ok" if self.running else "stopped"
+
+    def give_up(self) -> None:
+        """Nobody ever waits here."""
 
     def publish(self, delivery: Delivery) -> None:
         """Write the events of one batch."""

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, Producer
-from twisted.logger import Logger, LogLevel
+from twisted.logger import LogLevel
 
+from raccoon_tx.logs import Logger
 from raccoon_tx.routing import RECORD_OVERHEAD
 
 _log = Logger()

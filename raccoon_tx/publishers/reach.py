@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from attrs import define, field
 from confluent_kafka import KafkaError, KafkaException
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from raccoon_tx.clock import Clock, Timer
+from raccoon_tx.logs import Logger
 
 #: Seconds that the first question for metadata may take, and each one after it.
 FIRST_TIMEOUT, TIMEOUT = 1.0, 2.0
