@@ -150,4 +150,4 @@ class ImportTests(SynchronousTestCase):
     def test_kafka_has_one_home(self) -> None:
         """The Kafka client is known to the publishers, and to those who check or show what it says."""
         users = {room(module) for module, path in modules().items() if "confluent_kafka" in str(imported(path))}
-        self.assertLessEqual(users, {"publishers", "config", "testing", "runner", "demo", "demo_clients", "cli"})
+        self.assertLessEqual(users, {"publishers", "config", "testing", "process", "demo", "demo_clients"})
