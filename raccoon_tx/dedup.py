@@ -9,12 +9,16 @@ from raccoon_tx.model import Answer, Outcome, Reply
 
 
 class _Pending:
-    """A batch that is on its way, and those who wait for what becomes of it."""
+    """A batch that is on its way, and those who wait for what becomes of it.
 
-    __slots__ = ("waiting",)
+    :ivar overdue: what they were told when their time was over, and what everybody is told who comes later.
+    """
 
-    def __init__(self) -> None:
-        self.waiting: list[Answer] = []
+    __slots__ = ("overdue", "waiting")
+
+    def __init__(self, answer: Answer) -> None:
+        self.waiting = [answer]
+        self.overdue: Reply | None = None
 
 
 class Guids:
@@ -40,26 +44,36 @@ class Guids:
         """A batch has come.
 
         :param key: names it. :param answer: its client's.
-        :return: where to send its answer if it is new; nothing if it is not, and then it is or will be answered.
+        :return: where to send its answer if it is new, and after `Outcome.EXPIRED` what became of it in the end;
+            nothing if it is not new, and then it is or will be answered.
         """
         self._forget()
         if key in self._done:
             answer(Reply(Outcome.OK, guid, extra={"duplicate": "true"}))
             return None
         pending = self._pending.get(key)
-        if pending is not None:
+        if pending is None:
+            self._pending[key] = _Pending(answer)
+            return lambda reply: self._settle(key, reply)
+        if pending.overdue is not None:
+            answer(pending.overdue)
+        else:
             pending.waiting.append(answer)
-            return None
-        self._pending[key] = _Pending()
-        return lambda reply: self._settle(key, answer, reply)
+        return None
 
-    def _settle(self, key: Hashable, answer: Answer, reply: Reply) -> None:
-        pending = self._pending.pop(key)
-        if reply.outcome is Outcome.OK:
-            self._done[key] = self._now() + self._lifetime
-            if len(self._done) > self._most:
-                self._done.popitem(last=False)
-        for each in (answer, *pending.waiting):
+    def _settle(self, key: Hashable, reply: Reply) -> None:
+        pending = self._pending[key]
+        waiting, pending.waiting = pending.waiting, []
+        if reply.outcome is Outcome.EXPIRED:
+            # It may still be delivered, and then whoever sends it again must not publish it again.
+            pending.overdue = reply
+        else:
+            del self._pending[key]
+            if reply.outcome is Outcome.OK:
+                self._done[key] = self._now() + self._lifetime
+                if len(self._done) > self._most:
+                    self._done.popitem(last=False)
+        for each in waiting:
             each(reply)
 
     def _forget(self) -> None:

@@ -31,6 +31,7 @@ class Delivery:
     :ivar records: what to produce, in order: a lane, a value, and perhaps more. :ivar group: of its client.
     :ivar received: :ivar launched: when it came, and when its first event went to the producer, in the seconds of the
         publisher's clock. :ivar taken: how many of them the producer has.
+    :ivar late: is told what became of the batch after its client was told that time is over.
     :ivar pending: events that have neither been reported nor given up.
     :ivar deadline: until when its reports are waited for, in the seconds of the publisher's clock.
     """
@@ -39,6 +40,7 @@ class Delivery:
         "_answer",
         "_carrier",
         "_failures",
+        "_late",
         "ack",
         "batch",
         "deadline",
@@ -51,7 +53,14 @@ class Delivery:
     )
 
     def __init__(
-        self, batch: Batch, records: Sequence[Any], group: GroupCounts, ack: Ack, answer: Answer, received: float = 0.0
+        self,
+        batch: Batch,
+        records: Sequence[Any],
+        group: GroupCounts,
+        ack: Ack,
+        answer: Answer,
+        received: float = 0.0,
+        late: Answer | None = None,
     ) -> None:
         self.batch = batch
         self.records = records
@@ -62,6 +71,7 @@ class Delivery:
         self.pending = len(records)
         self.deadline = 0.0
         self._answer: Answer | None = answer
+        self._late = late
         self._carrier: Carrier | None = None
         self._failures: dict[int, Failure] | None = None
 
@@ -97,6 +107,8 @@ class Delivery:
         if not self.pending:
             if self._answer is not None and self.taken == len(self.records):
                 self.answer(self.result())
+            elif self._late is not None:
+                self._late(self.result())
             if self._carrier is not None:
                 self._carrier.finished(self)
 
@@ -116,4 +128,6 @@ class Delivery:
         """Give the client its answer, unless it has one."""
         answer, self._answer = self._answer, None
         if answer is not None:
+            if reply.outcome is not Outcome.EXPIRED:
+                self._late = None
             answer(reply)

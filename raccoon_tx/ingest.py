@@ -77,7 +77,7 @@ class Ingest:
                 self._admit(count, client)
                 client.media_type = codec.media_type
                 records = self._route(batch, group, client)
-                self._publish(Delivery(batch, records, group, self._ack, answer, received))
+                self._publish(Delivery(batch, records, group, self._ack, answer, received, unseen))
             else:
                 answer(Reply(Outcome.OK, guid))
         except Refused as refusal:

@@ -97,13 +97,14 @@ class Server(Pipeline):
 
         :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used; then nothing has changed.
         """
-        before, self._settings, parts = self._settings, settings, self.parts
+        before, parts = self._settings, self.parts
         if parts.certificates is not None and settings.tls.certificate:
             parts.certificates.load(settings.tls)
         logs.threshold.set(settings.log.level)
         parts.routes.allow(settings.routing.allowed_types)
         if settings.rate_limit != before.rate_limit:
             parts.rate_limit.change(settings.rate_limit.events_per_second, settings.rate_limit.burst)
+        self._settings = settings
 
     def startService(self) -> None:
         super().startService()

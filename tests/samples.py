@@ -37,9 +37,10 @@ def delivery(
     answer: Callable[[Reply], None] = lambda _: None,
     guid: str = "1234",
     group: GroupCounts | None = None,
+    late: Callable[[Reply], None] | None = None,
 ) -> Delivery:
     """A batch on its way, with the types of its events for topics."""
     made = batch(*events, guid=guid)
     lanes = {kind: Lane(kind, "--default--", kind) for kind, _ in events}
     records = [(lanes[kind], value) for kind, value in events]
-    return Delivery(made, records, group or GroupCounts("--default--"), ack, answer)
+    return Delivery(made, records, group or GroupCounts("--default--"), ack, answer, late=late)

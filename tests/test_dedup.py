@@ -67,6 +67,28 @@ class GuidsTests(SynchronousTestCase):
         self.time = 100.0
         self.assertFalse(self.first("a"))
 
+    def test_overdue(self) -> None:
+        """A batch whose client was told that time is over stays on its way: who sends it again is told the same, until
+        it is known what became of it."""
+        answer = self.guids.first("a", "a", self.answers.append)
+        assert answer is not None
+        expired = Reply(Outcome.EXPIRED, "a")
+        answer(expired)
+        self.assertFalse(self.first("a"))
+        self.assertEqual(self.answers, [expired, expired])
+        answer(OK)
+        self.assertFalse(self.first("a"))
+        self.assertEqual(self.answers[2:], [Reply(Outcome.OK, "a", extra={"duplicate": "true"})])
+
+    def test_overdue_and_failed(self) -> None:
+        """If it has failed in the end, it is new again."""
+        answer = self.guids.first("a", "a", self.answers.append)
+        assert answer is not None
+        answer(Reply(Outcome.EXPIRED, "a"))
+        answer(FAILED)
+        self.assertTrue(self.first("a", OK))
+        self.assertEqual([reply.outcome for reply in self.answers], [Outcome.EXPIRED, Outcome.OK])
+
     @settings(deadline=None)
     @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([OK, FAILED]), st.floats(0, 4)), max_size=60))
     def test_never_more(self, batches: list[tuple[str, Reply, float]]) -> None:

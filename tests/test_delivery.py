@@ -84,6 +84,20 @@ class DeliveryTests(SynchronousTestCase):
         made(None, 0)
         self.assertEqual((self.answers, self.carrier.ended), ([], []))
 
+    def test_late(self) -> None:
+        """Whoever keeps track of a batch beyond its answer is told what became of it, but only after an answer that
+        left it open."""
+        for outcome, told in ((Outcome.EXPIRED, [Outcome.OK]), (Outcome.OK, []), (Outcome.DRAINING, [])):
+            late: list[Outcome] = []
+            sent = delivery(
+                ("a", b"1"), answer=self.answers.append, late=lambda reply, to=late: to.append(reply.outcome)
+            )
+            sent.carried_by(self.carrier)
+            sent.taken = 1
+            sent.answer(Reply(outcome, "1234"))
+            sent(None, 0)
+            self.assertEqual(late, told)
+
     def test_once(self) -> None:
         """Nobody is answered twice."""
         sent = self.sent(Ack.DELIVERED, 1)

@@ -19,12 +19,15 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from attrs import define, field, frozen
@@ -100,6 +103,7 @@ class Server:
     folder: Path
     ports: dict[int, int]
     _process: subprocess.Popen[bytes]
+    _typed: str
 
     @property
     def log(self) -> str:
@@ -116,6 +120,18 @@ class Server:
         broker = _BROKER.search(self.log)
         assert broker is not None, self.log
         self.ports[KAFKA] = int(broker[1])
+        while not self._takes_events():
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.01)
+
+    def _takes_events(self) -> bool:
+        scheme = "https" if "TLS" in self._typed else "http"
+        unverified = ssl._create_unverified_context()
+        try:
+            urlopen(f"{scheme}://127.0.0.1:{self.ports[HTTP]}/readyz", timeout=PATIENCE, context=unverified).close()
+        except HTTPError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop it in order; nothing was lost, and nothing in its log is for its authors."""
@@ -132,7 +148,7 @@ class Server:
 
 def start(name: str, folder: Path) -> Server:
     """Start the server of this name; it need not be ready yet."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     ports = {port: free_port() for port in (HTTP, GRPC, METRICS)}
     own = {
         "SERVER_WEBSOCKET_PORT": str(ports[HTTP]),
@@ -149,7 +165,7 @@ def start(name: str, folder: Path) -> Server:
             stdout=log,
             stderr=log,
         )
-    return Server(folder, ports, process)
+    return Server(folder, ports, process, typed)
 
 
 @define
@@ -162,8 +178,13 @@ class Servers:
     def __getitem__(self, name: str) -> Server:
         server = self.running.get(name)
         if server is None:
-            server = self.running[name] = start(name, self.folder / (name or "plain"))
-            server.wait_until_ready()
+            server = start(name, self.folder / (name or "plain"))
+            try:
+                server.wait_until_ready()
+            except BaseException:
+                server.kill()
+                raise
+            self.running[name] = server
         return server
 
 
@@ -288,7 +309,7 @@ def words_of_the_source() -> list[list[str]]:
 OTHERS = [
     "Address already in use",
     "Expecting value at character",
-    "Local: Broker transport failure",
+    "Failed to get metadata: Local: Broker transport failure",
     "Broker: Unknown topic or partition",
     "Broker: Producer fenced",
     "Failed to create producer",
@@ -302,9 +323,8 @@ def unexplained(quote: str, source: list[list[str]]) -> list[str]:
     for pieces in [*source, *([other] for other in OTHERS)]:
         if all(piece in text for piece in pieces):
             match = re.search(".*?".join(f"({re.escape(piece)})" for piece in pieces), text)
-            for group in range(1, len(pieces) + 1) if match else ():
-                for place in range(*match.span(group)):
-                    left[place] = "\0"
+            for begin, end in match.regs[1:] if match is not None else ():
+                left[begin:end] = "\0" * (end - begin)
     return [gap for gap in re.split("[\0:,()]+", "".join(left)) if " " in gap.strip(" '\"")]
 
 

@@ -28,12 +28,18 @@ class PropertiesTests(SynchronousTestCase):
                 "enable.idempotence": "true",
                 "statistics.interval.ms": "0",
                 "reconnect.backoff.max.ms": "1000",
+                "topic.metadata.propagation.max.ms": "5000",
             },
         )
 
     def test_operator_first(self) -> None:
         """What the operator sets stays as it is."""
-        given = {"statistics.interval.ms": "500", "reconnect.backoff.max.ms": "9", "enable.idempotence": "false"}
+        given = {
+            "statistics.interval.ms": "500",
+            "reconnect.backoff.max.ms": "9",
+            "topic.metadata.propagation.max.ms": "8",
+            "enable.idempotence": "false",
+        }
         self.assertEqual(complete(given), {"acks": "-1", **given})
 
     def test_acks(self) -> None:

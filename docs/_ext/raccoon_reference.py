@@ -71,8 +71,13 @@ def _words(text: str, *classes: str) -> nodes.paragraph:
 
 
 def _codes(*texts: str) -> nodes.line_block:
-    lines = [nodes.line("", "", nodes.literal(text, text)) for text in texts]
-    return nodes.line_block("", *lines)
+    return nodes.line_block("", *(nodes.line("", "", nodes.literal(text, text)) for text in texts))
+
+
+def _names(key_name: str, env: str, flag: str) -> nodes.line_block:
+    block = _codes(key_name, env, f"--{flag}")
+    block["classes"].append("names")
+    return block
 
 
 def _table(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[Cell]]) -> nodes.table:
@@ -99,8 +104,9 @@ class _Reference(SphinxDirective):
     def target(self, kind: str, label: str, names: Iterable[str], block: nodes.Element) -> None:
         """Make ``block`` what the role ``kind`` finds under each of the names."""
         block["ids"].append(label)
+        standard: Any = self.env.get_domain("std")
         for name in names:
-            self.env.domains.standard_domain.note_object(kind, name, label, location=self.get_location())
+            standard.note_object(kind, name, label, location=self.get_location())
 
     def section(self, title: str, *content: nodes.Element) -> nodes.section:
         """A part of the page with a heading of its own."""
@@ -120,7 +126,7 @@ class Settings(_Reference):
         ]
 
     def _setting(self, key: Key) -> Sequence[Cell]:
-        names = _codes(key.name, key.env, f"--{key.flag}")
+        names = _names(key.name, key.env, key.flag)
         label = "setting-" + nodes.make_id(key.name)
         self.target("setting", label, (key.name, key.env, f"--{key.flag}"), names)
         default = default_text(key)
@@ -152,7 +158,7 @@ class OlderNames(_Reference):
 
     def run(self) -> list[nodes.Node]:
         rows = [
-            ([_codes(older, env_name(older), f"--{flag_name(older)}")], [_codes(key.name, key.env, f"--{key.flag}")])
+            ([_names(older, env_name(older), flag_name(older))], [_names(key.name, key.env, key.flag)])
             for keys in SECTIONS.values()
             for key in keys
             for older in key.older

@@ -20,6 +20,8 @@ DEFAULTS = {
     "statistics.interval.ms": "0",
     # librdkafka's ten seconds would keep clients waiting that much longer than Kafka was away.
     "reconnect.backoff.max.ms": "1000",
+    # Nor would its thirty seconds for a topic that does not exist be waited for.
+    "topic.metadata.propagation.max.ms": "5000",
 }
 
 #: The names of one property, ours first (contract section 13.3).
