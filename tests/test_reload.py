@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import evolve
@@ -23,8 +24,9 @@ MINIMAL = ["--publisher.type=log", "--server.websocket.conn.id.header=X-User-ID"
 
 class ReloadTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir()
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
         self.taken: list[Settings] = []
         self.write("log: {level: info}")
         self.loaded = load_command_line(MINIMAL, {}, self.folder)
@@ -81,7 +83,7 @@ class ReloadTests(SynchronousTestCase):
 class ChangeTests(SynchronousTestCase):
     def test_change(self) -> None:
         """Log level, allowed types and rate limit hold at once."""
-        settings = load_command_line(MINIMAL, {}, Path(self.mktemp())).settings
+        settings = load_command_line(MINIMAL, {}, Path("/nowhere")).settings
         server = build(settings, MemoryReactorClock())
         self.addCleanup(logs.threshold.set, "info")
         server.change(
