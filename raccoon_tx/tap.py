@@ -13,6 +13,8 @@ from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx import logs
 from raccoon_tx._version import __version__
+from raccoon_tx.clock import pause
+from raccoon_tx.codec import protobuf
 from raccoon_tx.dedup import Guids
 from raccoon_tx.ingest import Ingest
 from raccoon_tx.logs import Logger
@@ -38,13 +40,15 @@ from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.signals import install
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
+from raccoon_tx.transports.grpc_health import GrpcHealth, health_pb2
+from raccoon_tx.transports.grpc_reflection import reflection_handlers
 from raccoon_tx.transports.health import Health, Part
 from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.listen import listen_tcp
 from raccoon_tx.transports.rest import RestApi
-from raccoon_tx.transports.rpc import EventService, GrpcFront
+from raccoon_tx.transports.rpc import SERVICES, EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
 from raccoon_tx.transports.upgrade import nobody_else
 from raccoon_tx.transports.websocket import EventSocketFactory
@@ -195,12 +199,14 @@ def build(settings: Settings, reactor: Any) -> Server:
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
     http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection)
-    grpc = _grpc(settings, reactor, ingest, certificates)
+    grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
+    grpc = _grpc(settings, reactor, ingest, certificates, grpc_health)
 
     # The fronts stop side by side: neither hands anything to the other.
     fronts = MultiService()
     http.setServiceParent(fronts)
     grpc.setServiceParent(fronts)
+    grpc_health.setServiceParent(fronts)
     rooms: list[Service] = [fronts, keepalive, publisher]
     if broker is not None:
         rooms.append(broker)
@@ -237,6 +243,7 @@ def _http(
         reactor,
         counts,
         guids,
+        settings.ack,
     )
     cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
     health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
@@ -274,17 +281,27 @@ def _listening(http: HttpFront) -> Part:
     return Part(False, "stopping") if http.stopping else Part(True, "ok")
 
 
-def _grpc(settings: Settings, reactor: Any, ingest: Ingest, certificates: Certificates | None) -> GrpcFront:
+def _grpc(
+    settings: Settings, reactor: Any, ingest: Ingest, certificates: Certificates | None, health: GrpcHealth
+) -> GrpcFront:
+    more = [health.handler()]
+    if settings.grpc.reflection:
+        files = [protobuf.SendEventRequest.DESCRIPTOR.file, health_pb2.DESCRIPTOR]  # type: ignore[attr-defined]
+        more += reflection_handlers(files)
     patience = settings.kafka.publish_timeout + settings.buffer.patience + GRPC_MARGIN
     identify = Identify(settings.identity)
-    service = EventService(ingest.submit, identify, settings.identity.id_header, _from_thread(reactor), patience)
+    id_header, largest = settings.identity.id_header, settings.limits.body
+    service = EventService(ingest.submit, identify, id_header, _from_thread(reactor), patience, largest)
     return GrpcFront(
         service,
         settings.grpc,
-        settings.limits.body,
+        largest,
         _in_thread(reactor),
         settings.stop.flush_timeout,
         certificates.credentials if certificates is not None else None,
+        more,
+        partial(pause, reactor),
+        settings.stop.drain_delay,
     )
 
 

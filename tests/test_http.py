@@ -1,5 +1,5 @@
-"""Tests for `raccoon_tx.transports.channel` and `raccoon_tx.transports.http`, by the bytes on the wire: contract
-sections 4.2, 4.3 and 15.3."""
+"""Tests for `raccoon_tx.transports.channel`, `http_request` and `http`, by the bytes on the wire: contract sections
+4.2, 4.3 and 15.3."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from raccoon_tx.model import Draining
-from raccoon_tx.settings import LimitSettings, WebSocketSettings
-from raccoon_tx.transports import channel
-from raccoon_tx.transports.channel import DRAIN_TIME, EventRequest
-from raccoon_tx.transports.http import HttpFront
+from raccoon_tx.model import Draining, Outcome, Reply
+from raccoon_tx.settings import CorsSettings, DedupSettings, IdentitySettings
+from raccoon_tx.transports import http_request
+from raccoon_tx.transports.channel import DRAIN_TIME
+from raccoon_tx.transports.http import LAST_WORDS, HttpFront
+from raccoon_tx.transports.http_request import EventRequest
 from tests.wire import (
     CLOSE,
     JSON_BATCH,
@@ -149,8 +150,8 @@ class ConnectionTests(HttpTestCase):
         self.assert_no_timers()
 
     def test_half_closed_early(self) -> None:
-        """One that does so in the middle of a request gets nothing, and after a refusal nothing more."""
-        for data in (b"", b"POST", post()[:-1], request(Content_Length="9999")):
+        """One that does so in the middle of a head gets nothing, and after a refusal nothing more."""
+        for data in (b"", b"POST", post()[:50], request(Content_Length="9999")):
             client = self.house.client()
             client.send(data)
             received = client.received()
@@ -158,6 +159,25 @@ class ConnectionTests(HttpTestCase):
             client.hang_up()
             self.assertTrue(client.closed)
             self.assertEqual(client.received(), b"")
+        self.client.hang_up()
+        self.assert_no_timers()
+
+    def test_half_closed_body(self) -> None:
+        """One that does so in the middle of a body is told, in its encoding, that the body could not be read."""
+        for rest, kind in (
+            (post()[:-1], "application/json"),
+            (post(PROTO_BATCH, "application/proto")[: -len(PROTO_BATCH)], "application/proto"),
+            (post(chunked(PROTO_BATCH)[:-2], "application/proto", Transfer_Encoding="chunked"), "application/proto"),
+        ):
+            client = self.house.client()
+            client.send(rest)
+            client.hang_up()
+            (answer,) = client.answers()
+            self.assertEqual((answer.status, answer.headers["content-type"]), (500, kind))
+            self.assertEqual(answer.headers["connection"], "close")
+            self.assert_reply(answer.reply, 3, "deserialization failure")
+            self.assertTrue(client.closed)
+        self.assertEqual(self.house.taken, [])
         self.client.hang_up()
         self.assert_no_timers()
 
@@ -286,7 +306,7 @@ class LimitTests(HttpTestCase):
 
     def test_drained(self) -> None:
         """So is one that sends more than anybody wants to throw away."""
-        self.patch(channel, "DRAINED", 50_000)
+        self.patch(http_request, "DRAINED", 50_000)
         self.client.send(request(Transfer_Encoding="chunked") + b"fffffff\r\n" + bytes(50_000))
         self.assert_too_large(self.client.answers()[0])
         self.assertFalse(self.client.wire.closed)
@@ -361,8 +381,64 @@ class TimeTests(HttpTestCase):
         self.client.send(b"/")
         self.house.loop.advance(0.5)
         self.house.loop.spin()
-        self.assertTrue(self.client.closed)
+        self.assert_late_head()
+
+    def assert_late_head(self, kind: str = "application/json", rest: bytes = b"") -> None:
+        """The head was answered as late; what comes then is not answered any more, and the end comes soon."""
+        (answer,) = self.client.answers()
+        self.assertEqual((answer.status, answer.headers["content-type"]), (408, kind))
+        self.assertEqual(answer.headers["connection"], "close")
+        self.assert_reply(answer.reply, 2, "the head of the request did not arrive in time")
+        self.client.send(rest)
         self.assertEqual(self.client.received(), b"")
+        self.house.loop.advance(DRAIN_TIME + 0.1)
+        self.house.loop.spin()
+        self.assertTrue(self.client.wire.closed)
+        self.assertEqual(self.house.taken, [])
+        self.assert_no_timers()
+
+    def test_slow_headers(self) -> None:
+        """The same behind the first line, in the encoding that is known by then."""
+        whole = post(PROTO_BATCH, "application/proto")
+        cut = -2 - len(PROTO_BATCH)
+        self.client.send(whole[:cut])
+        self.house.loop.advance(10.1)
+        self.house.loop.spin()
+        self.assert_late_head("application/proto", whole[cut:] + post())
+
+    def test_slow_head_goes_on(self) -> None:
+        """However the rest of a late head looks, it is neither served nor refused once more."""
+        self.client.hang_up()
+        for cut in (5, 10, 40, 60):
+            for whole in (post(), post(bytes(2000)), handshake(), PING, request("PUT"), b"POST / nonsense\r\n\r\n"):
+                self.client = self.house.client()
+                self.client.send(whole[:cut])
+                received = self.client.received()
+                self.house.loop.advance(10.1)
+                self.house.loop.spin()
+                if not received and b"\r\n\r\n" not in whole[:cut]:
+                    self.assert_late_head(rest=whole[cut:] + whole)
+
+    def test_no_method(self) -> None:
+        """A connection on which there is not even a method yet is closed without a word."""
+        for data in (b"POST", b"\r\n", b"\x16\x03\x01"):
+            client = self.house.client()
+            client.send(data)
+            self.house.loop.advance(10.1)
+            self.house.loop.spin()
+            self.assertTrue(client.closed)
+            self.assertEqual(client.received(), b"")
+
+    def test_end_not_awaited(self) -> None:
+        """A client that wants the connection closed, and does not read the answer, is cut off in the end."""
+        self.client.wire.blocked = True
+        self.client.send(post(Connection="close"))
+        self.house.loop.advance(14.9)
+        self.house.loop.spin()
+        self.assertFalse(self.client.wire.closed)
+        self.house.loop.advance(0.2)
+        self.house.loop.spin()
+        self.assertTrue(self.client.reset)
         self.assert_no_timers()
 
     def test_slow_body(self) -> None:
@@ -564,7 +640,8 @@ class MalformedTests(HttpTestCase):
                 client = self.house.client()
                 client.send(whole[:size])
                 getattr(client, leave)()
-                self.assertEqual(client.received(), b"")
+                in_body = size >= len(whole) - len(JSON_BATCH) and leave == "hang_up"
+                self.assertEqual([answer.status for answer in client.answers()], [500] if in_body else [])
         self.assertEqual(self.house.taken, [])
         self.client.hang_up()
         self.assert_no_timers()
@@ -577,7 +654,7 @@ class StopTests(HttpTestCase):
         super().setUp()
         self.client.hang_up()
 
-    def start(self, **times: float) -> HttpFront:
+    def start(self, **times: Any) -> HttpFront:
         self.front = self.house.front(**times)
         return self.front
 
@@ -633,10 +710,22 @@ class StopTests(HttpTestCase):
         self.assertTrue(self.house.loop.ports[0].listening)
         answer = idle.ask(post())
         self.assertEqual((answer.status, "connection" in answer.headers), (200, False))
+        socket = self.house.socket()
+        self.assertEqual(socket.tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
         self.run_for(0.2)
         self.assertFalse(self.house.loop.ports[0].listening)
         self.assertTrue(idle.closed)
+        self.assertEqual(socket.frames(), [(CLOSE, close(1001, "server shutting down"))])
+        socket.tell(CLOSE, close(1001))
+        self.run_for(0.1)
         self.successResultOf(stopped)
+
+    def test_stopping(self) -> None:
+        """Whoever asks gets to know from the first moment."""
+        front = self.start(drain_delay=3.0)
+        self.assertFalse(front.stopping)
+        self.stop()
+        self.assertTrue(front.stopping)
 
     def test_running_request(self) -> None:
         """A request that is under way is answered, and told that the connection ends."""
@@ -672,6 +761,29 @@ class StopTests(HttpTestCase):
         self.run_for(0.1)
         self.successResultOf(stopped)
 
+    def test_last_words(self) -> None:
+        """Who still waits for an answer when time is over gets one, and a moment to read it."""
+        given_up: list[str] = []
+
+        def give_up() -> None:
+            given_up.append("all")
+            self.house.outcome = Reply(Outcome.EXPIRED, "1234")
+            self.house.answer()
+
+        self.start(finish_timeout=5.0, give_up=give_up)
+        self.house.held = True
+        rest, socket = self.house.client(), self.house.socket(X_User_ID="1")
+        rest.send(post())
+        socket.tell(TEXT, JSON_BATCH)
+        stopped = self.stop()
+        self.run_for(4.9)
+        self.assertEqual(given_up, [])
+        self.run_for(0.2)
+        self.assertEqual(given_up, ["all"])
+        self.run_for(LAST_WORDS)
+        self.successResultOf(stopped)
+        self.assertEqual([answer.status for answer in rest.answers()], [504])
+
     def test_leftovers(self) -> None:
         """What is not finished in time is cut off, silent or not, reading or not."""
         self.start(finish_timeout=5.0)
@@ -690,7 +802,7 @@ class StopTests(HttpTestCase):
         deaf.wire.blocked = True
         deaf.send(PING)
         stopped = self.stop()
-        self.run_for(4.9)
+        self.run_for(4.9 + LAST_WORDS)
         self.assertNoResult(stopped)
         self.run_for(0.2)
         self.successResultOf(stopped)
@@ -869,6 +981,11 @@ PIECES = st.sampled_from(
         request("HEAD", "//ping/"),
         request("GET", "/%ff", version="1.0"),
         request("OPTIONS", "*"),
+        request("OPTIONS", Origin="http://a.example", Access_Control_Request_Method="POST"),
+        post(Origin="http://a.example", Cookie="uid=7; ugroup"),
+        post(Origin="http://evil.example"),
+        post(b"x", Origin="http://a.example", Content_Encoding="gzip"),
+        handshake(Origin="http://a.example", Sec_WebSocket_Protocol="raccoon.json.v1, raccoon.id.MQ"),
         request("GET"),
         handshake(),
         handshake(Origin="http://evil.example"),
@@ -887,6 +1004,66 @@ PIECES = st.sampled_from(
         b"1000\r\n",
     ]
 )
+EVERYWHERE = IdentitySettings(
+    id_header="X-User-ID",
+    group_header="X-User-Group",
+    id_query="id",
+    group_query="group",
+    id_cookie="uid",
+    group_cookie="ugroup",
+)
+CORS = CorsSettings(enabled=True, origins=("http://a.example", "http://b.example"), refuse=True, max_age=5)
+NAMES = st.sampled_from(
+    [
+        "Origin",
+        "Host",
+        "Cookie",
+        "Access-Control-Request-Method",
+        "Access-Control-Request-Headers",
+        "X-User-ID",
+        "X-User-Group",
+        "Content-Type",
+        "Content-Encoding",
+        "Content-Length",
+        "Accept",
+        "Connection",
+        "Upgrade",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Extensions",
+        "Expect",
+    ]
+)
+VALUES = st.one_of(
+    st.sampled_from(
+        [
+            b"http://a.example",
+            b"http://b.example",
+            b"http://evil.example",
+            b"null",
+            b"POST",
+            b"x-user-id, content-type",
+            b"uid=1; ugroup=g; uid=\xff",
+            b"uid",
+            b";=;=" * 1000,
+            b"id=1&group=2&id=%00",
+            b"a=b&" * 3000,
+            b"x" * 16_000,
+            b"http://a.example\x01",
+            b"raccoon.id.MQ, raccoon.json.v1",
+            b"raccoon.id.!, bearer",
+            b"permessage-deflate; x",
+            b"websocket",
+            b"upgrade",
+            b"13",
+            b"application/json",
+            b"gzip",
+            b"0",
+        ]
+    ),
+    st.binary(max_size=300).map(lambda value: re.sub(rb"[\r\n]", b" ", value)),
+)
 STREAMS = st.lists(PIECES | st.binary(max_size=30), max_size=8).map(b"".join)
 
 
@@ -894,7 +1071,7 @@ class AnythingTests(WireTestCase):
     """Streams that nobody should send."""
 
     def serve(self, segments: list[bytes], held: bool) -> tuple[bytes, list[Any]]:
-        house = House(limits=LimitSettings(body=1000), settings=WebSocketSettings(check_origin=True))
+        house = House(identity=EVERYWHERE, cors=CORS, dedup=DedupSettings(enabled=True, scope="identity"))
         house.held = held
         client = house.client()
         client.send(*segments)
@@ -910,6 +1087,31 @@ class AnythingTests(WireTestCase):
         self.assertEqual(house.site.channels, set())
         self.assertEqual((house.sockets.open, len(house.connections)), (set(), 0))
         return answer, house.taken
+
+    @settings(deadline=None, max_examples=300)
+    @given(
+        st.sampled_from(["GET", "POST", "OPTIONS", "HEAD", "PUT"]),
+        st.lists(st.tuples(NAMES, VALUES), max_size=6),
+        VALUES,
+        st.sampled_from(["/api/v1/events", "/ping", "/readyz", "/x"]),
+    )
+    def test_heads(self, method: str, headers: list[tuple[str, bytes]], query: bytes, path: str) -> None:
+        """Whatever stands in the headers that we read, and in the query, the answer is one of ours, and nothing of it
+        comes back but an origin that is allowed."""
+        target = f"{path}?".encode() + re.sub(rb"[^!-~]", b"%ff", query)
+        lines = b"".join(name.encode() + b": " + value + b"\r\n" for name, value in headers)
+        stream = method.encode() + b" " + target + b" HTTP/1.1\r\n" + lines + b"\r\n"
+        answer, _ = self.serve([stream], False)
+        if not answer:  # a body is waited for
+            return
+        status, head = int(answer[9:12]), answer.partition(b"\r\n\r\n")[0]
+        self.assertIn(status, (101, 200, 400, 403, 404, 405, 408, 413, 415, 503))
+        self.assertTrue(head.isascii())
+        self.assertLess(len(head), 1000)
+        for line in head.split(b"\r\n"):
+            if line.startswith(b"Access-Control-Allow-Origin"):
+                self.assertIn(line.partition(b": ")[2], (b"http://a.example", b"http://b.example"))
+        self.assertEqual(self.noise, [])
 
     @settings(deadline=None, max_examples=300)
     @given(STREAMS, st.lists(st.integers(0, 100_000), max_size=6), st.booleans())

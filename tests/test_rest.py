@@ -7,8 +7,11 @@ import json
 import zlib
 from typing import Any
 
+from raccoon_tx import ingest
 from raccoon_tx.model import Draining, Identity, Outcome, Reply, Saturated, Unavailable
+from raccoon_tx.settings import DedupSettings, IdentitySettings
 from raccoon_tx.transports import rest
+from raccoon_tx.transports.health import Part
 from tests.wire import (
     JSON_BATCH,
     JSON_OK,
@@ -19,10 +22,21 @@ from tests.wire import (
     House,
     Refusal,
     WireTestCase,
+    chunked,
+    handshake,
     post,
     request,
 )
 
+REQUIRED = IdentitySettings(id_header="X-User-ID", require_id=True)
+EVERYWHERE = IdentitySettings(
+    id_header="X-User-ID",
+    group_header="X-User-Group",
+    id_query="id",
+    group_query="group",
+    id_cookie="uid",
+    group_cookie="ugroup",
+)
 TAKEN = [([b"event_1"], Identity("--default--", ""))]
 
 
@@ -286,11 +300,353 @@ class IdentityTests(RestTestCase):
 
     def test_required(self) -> None:
         """An operator may want an id of everybody."""
-        self.client = House(require_id=True).client()
+        self.client = House(identity=REQUIRED).client()
         reason = "the header X-User-ID with the connection id is missing or empty"
         self.refused(400, reason, self.ask(post()))
         self.refused(400, reason, self.ask(post(X_User_ID="")))
         self.assertEqual(self.ask(post(X_User_ID="1")).status, 200)
+
+
+class OtherPlacesTests(RestTestCase):
+    """An identity that is not in a header."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.house = House(identity=EVERYWHERE)
+        self.client = self.house.client()
+
+    def sender(self, query: str = "", *cookies: str, **headers: str) -> Identity:
+        answer = self.ask(self.written(query, *cookies, **headers))
+        self.assertEqual(answer.status, 200, answer.body)
+        return self.house.taken.pop()[1]
+
+    def written(self, query: str = "", *cookies: str, **headers: str) -> bytes:
+        """A batch, with a query and with ``Cookie`` headers."""
+        data = post(**headers).replace(b"/events ", f"/events{query} ".encode("latin-1"))
+        lines = "".join(f"Cookie: {cookie}\r\n" for cookie in cookies).encode("latin-1")
+        return data.replace(b"Host: ", lines + b"Host: ")
+
+    def test_query(self) -> None:
+        """The query may name id and group; the first of several values counts."""
+        self.assertEqual(self.sender("?id=7&group=g"), Identity("g", "7"))
+        self.assertEqual(self.sender("?x=y&id=1&id=2"), Identity("--default--", "1"))
+        self.assertEqual(self.sender("?id=%C3%BC+%26"), Identity("--default--", "\u00fc &"))
+        self.assertEqual(self.sender("?id=&group"), Identity("--default--", ""))
+        self.assertEqual(self.sender("?id=7", X_User_ID="1"), Identity("--default--", "1"))
+
+    def test_cookie(self) -> None:
+        """So may cookies, however many there are, and over however many lines; quotes around a value do not count."""
+        self.assertEqual(self.sender("", "uid=7; ugroup=g"), Identity("g", "7"))
+        self.assertEqual(self.sender("", "a=b;uid=7", " ugroup=g ;; ="), Identity("g", "7"))
+        self.assertEqual(self.sender("", 'uid="7"; uid=8'), Identity("--default--", "7"))
+        self.assertEqual(self.sender("", "uid=a=b"), Identity("--default--", "a=b"))
+        self.assertEqual(self.sender("?id=1", "uid=7"), Identity("--default--", "1"))
+
+    def test_odd_cookies(self) -> None:
+        """Cookies that are none of ours do not matter, however broken; a name is the whole name."""
+        for cookie in ("", ";", "uid", "xuid=7", "uidx=7", "Uid=7", "=7", ";;;=;=;", "a" * 8000, "\xff=\x01", "uid ="):
+            self.assertEqual(self.sender("", cookie), Identity("--default--", ""), cookie)
+        self.assertEqual(self.sender("", 'uid="'), Identity("--default--", '"'))
+        self.assertEqual(self.sender("", 'uid=""'), Identity("--default--", ""))
+
+    def test_subprotocol(self) -> None:
+        """A subprotocol is a matter of WebSockets: a POST that has one is as if it had none."""
+        for value in ("raccoon.id.MQ", "raccoon.id.!!"):
+            self.assertEqual(self.sender(Sec_WebSocket_Protocol=value), Identity("--default--", ""))
+
+    def test_refused(self) -> None:
+        """What cannot be used is refused, and the place is named."""
+        for query, cookie, reason in (
+            ("?id=" + "x" * 257, "", "the query parameter id is longer than 256 bytes"),
+            ("?id=%00", "", "the query parameter id has control characters"),
+            ("?group=a%0d%0ab", "", "the query parameter group has control characters"),
+            ("?id=%ff", "", "the query of the address is not in its usual form"),
+            ("?" + "a=b&" * 2000, "", "the query of the address is not in its usual form"),
+            ("", "uid=" + "x" * 257, "the cookie uid is longer than 256 bytes"),
+            ("", "uid=\xff", "the cookie uid is not UTF-8"),
+            ("", "ugroup=\x01", "the cookie ugroup has control characters"),
+        ):
+            self.refused(400, reason, self.ask(self.written(query, cookie)))
+        self.assertEqual(self.house.taken, [])
+        self.assertEqual(self.house.counted(), {"NA": {"invalidevent": 8}})
+
+    def test_not_configured(self) -> None:
+        """Without the settings, neither is looked at, whatever is in it."""
+        self.house = House()
+        self.client = self.house.client()
+        for query in ("?id=7&=8", "?" + "a=b&" * 2000, "?%ff", "?id=%00"):
+            self.assertEqual(self.sender(query, "uid=7; =8"), Identity("--default--", ""))
+
+    def test_websocket(self) -> None:
+        """An upgrade may use all of them."""
+        for headers, expected in (
+            ({"Sec_WebSocket_Protocol": "raccoon.json.v1, raccoon.id.Nw, raccoon.group.Zw"}, Identity("g", "7")),
+            ({"Cookie": "uid=8"}, Identity("--default--", "8")),
+            ({"Cookie": "uid=8", "Sec_WebSocket_Protocol": "raccoon.id.Nw"}, Identity("--default--", "7")),
+            ({"Cookie": "uid=8", "X_User_ID": "9"}, Identity("--default--", "9")),
+        ):
+            self.house.socket(**{"X_User_ID": "", **headers})
+            (socket,) = self.house.sockets.open
+            self.assertEqual(socket.client.identity, expected)
+            socket.abort()
+            self.house.loop.spin()
+
+    def test_websocket_refused(self) -> None:
+        """One whose identity cannot be used is refused, and counted once under its group."""
+        answer = self.ask(handshake(X_User_ID="", Sec_WebSocket_Protocol="raccoon.id.!!"))
+        self.assertEqual((answer.status, answer.headers["sec-websocket-version"]), (400, "13"))
+        self.assertIn(b"raccoon.id.", answer.body)
+        self.assertEqual(self.ask(handshake(X_User_ID="x" * 257)).status, 400)
+        offer = "raccoon.group.Zw"
+        self.assertEqual(self.ask(handshake(Sec_WebSocket_Key="", Sec_WebSocket_Protocol=offer)).status, 400)
+        self.assertEqual(self.ask(handshake(Sec_WebSocket_Key="", X_User_Group="v")).status, 400)
+        self.assertEqual(
+            self.house.counted(),
+            {"NA": {"refused:ugfailure": 2}, "g": {"refused:ugfailure": 1}, "v": {"refused:ugfailure": 1}},
+        )
+
+
+class HealthTests(RestTestCase):
+    """``/healthz`` and ``/readyz``."""
+
+    def test_alive(self) -> None:
+        """``/healthz`` is 200 as long as anybody answers at all."""
+        self.house.parts["publisher"] = lambda: Part(False, "away")
+        answer = self.ask(request("GET", "/healthz"))
+        self.assertEqual((answer.status, answer.body), (200, b"ok"))
+
+    def test_ready(self) -> None:
+        """``/readyz`` is 200 when every part can take an event, and names each."""
+        self.house.parts.update(listeners=lambda: Part(True, "ok"), publisher=lambda: Part(True, "connected"))
+        answer = self.ask(request("GET", "/readyz"))
+        self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/json"))
+        self.assertEqual(
+            json.loads(answer.body),
+            {
+                "status": "ready",
+                "parts": {
+                    "listeners": {"ok": True, "state": "ok"},
+                    "publisher": {"ok": True, "state": "connected"},
+                },
+            },
+        )
+
+    def test_not_ready(self) -> None:
+        """One part that cannot is enough to be not ready; it is asked each time."""
+        self.house.parts.update(listeners=lambda: Part(True, "ok"), publisher=lambda: Part(False, "no broker"))
+        answer = self.ask(request("GET", "/readyz"))
+        self.assertEqual(answer.status, 503)
+        body = json.loads(answer.body)
+        self.assertEqual(body["status"], "not ready")
+        self.assertEqual(body["parts"]["publisher"], {"ok": False, "state": "no broker"})
+        self.house.parts["publisher"] = lambda: Part(True, "ok")
+        self.assertEqual(self.ask(request("GET", "//readyz/")).status, 200)
+
+    def test_head(self) -> None:
+        """``HEAD`` says the same without a body; other methods are not allowed."""
+        self.house.parts["publisher"] = lambda: Part(False, "away")
+        for target, status in ("/healthz", 200), ("/readyz", 503):
+            self.client.send(request("HEAD", target))
+            (answer,) = self.client.answers("HEAD")
+            self.assertEqual((answer.status, answer.body), (status, b""))
+            self.assertNotEqual(answer.headers["content-length"], "0")
+            answer = self.ask(request("POST", target, b""))
+            self.assertEqual((answer.status, answer.headers["allow"]), (405, "GET, HEAD"))
+
+
+class CountTests(RestTestCase):
+    """Under which reason a batch is counted that was not taken: each once."""
+
+    def counted(self) -> dict[str, dict[str, int]]:
+        self.house.loop.spin()
+        return self.house.counted()
+
+    def test_success(self) -> None:
+        """A batch that was read counts as such, whatever becomes of it, under its group."""
+        self.ask(post(X_User_Group="g"))
+        self.house.outcome = Reply(Outcome.FAILED, "1234", "why")
+        self.ask(post())
+        self.assertEqual(self.counted(), {"g": {"success": 1}, "--default--": {"success": 1}})
+
+    def test_content_type(self) -> None:
+        """One whose type is refused has no group."""
+        self.ask(post(kind=None, X_User_Group="g"))
+        self.assertEqual(self.counted(), {"NA": {"unknowncontentype": 1}})
+
+    def test_content(self) -> None:
+        """What is wrong with a body has its reasons, under the client's group."""
+        self.ask(post(b"\x01", X_User_Group="a"))
+        self.ask(post(b"x", Content_Encoding="br", X_User_Group="b"))
+        self.ask(post(b"x", Content_Encoding="gzip", X_User_Group="c"))
+        self.ask(post(gzip.compress(bytes(2000)), Content_Encoding="gzip", X_User_Group="d"))
+        self.ask(post(b'{"events":[{"type":"","event_bytes":""}]}', X_User_Group="e"))
+        self.ask(post(X_User_ID="x" * 257))
+        self.assertEqual(
+            self.counted(),
+            {
+                "a": {"serde": 1},
+                "b": {"encoding": 1},
+                "c": {"serde": 1},
+                "d": {"toolarge": 1},
+                "e": {"invalidevent": 1},
+                "NA": {"invalidevent": 1},
+            },
+        )
+
+    def test_overload(self) -> None:
+        """So has what is wrong with us."""
+        self.house.refusal = Saturated("full")
+        self.ask(post())
+        self.house.refusal = Unavailable("away")
+        self.ask(post())
+        self.house.refusal = Draining("ending")
+        self.client.send(post())
+        self.assertEqual(self.counted(), {"--default--": {"overload": 2, "draining": 1}})
+
+    def test_too_large(self) -> None:
+        """A body that is refused before it is there counts once, under its group, in each of its forms."""
+        for data, more in (
+            (post(bytes(1001), X_User_Group="g"), b""),
+            (request(Content_Length="99999", X_User_Group="g"), bytes(99999)),
+            (post(chunked(bytes(1001)), Transfer_Encoding="chunked", X_User_Group="g"), b""),
+            (request(Transfer_Encoding="chunked", X_User_Group="g") + b"fff\r\n" + bytes(1001), b"nonsense"),
+        ):
+            self.house.client().send(data, more)
+        self.house.client().send(post(bytes(1001), X_User_Group="x" * 257))
+        self.assertEqual(self.counted(), {"g": {"toolarge": 4}, "NA": {"toolarge": 1}})
+
+    def test_late(self) -> None:
+        """So does a batch that is late."""
+        for data in (post(X_User_Group="g")[:-1], post(X_User_Group="g")[: -len(JSON_BATCH) - 2]):
+            client = self.house.client()
+            client.send(data)
+            self.house.loop.advance(30.1)
+            self.house.loop.spin()
+            client.send(b"x" * 10)
+        self.assertEqual(self.counted(), {"g": {"timeout": 2}})
+
+    def test_broken_off(self) -> None:
+        """So does one that breaks off, or whose chunks are none."""
+        for leave in ("hang_up", "vanish"):
+            client = self.house.client()
+            client.send(post(X_User_Group="g")[:-1])
+            getattr(client, leave)()
+        self.house.client().send(post(b"nonsense\r\n", Transfer_Encoding="chunked", X_User_Group="g"))
+        self.assertEqual(self.counted(), {"g": {"readerr": 3}})
+
+    def test_other_requests(self) -> None:
+        """What was no batch does not count as one."""
+        for data in (
+            request("GET", "/ping", Content_Length="99999"),
+            request("GET", Content_Length="99999"),
+            request("POST", "/ping", Content_Length="99999"),
+            b"nonsense\r\n",
+            b"POST /api/v1/events HTTP/1.1\r\nnonsense\r\n\r\n",
+            request("PUT", body=b"abc")[:-1],
+            request("GET", "/ping")[:20],
+            b"POST /api/v1/events",
+        ):
+            client = self.house.client()
+            client.send(data)
+            self.house.loop.advance(30.1)
+            self.house.loop.spin()
+            client.vanish()
+        self.assertEqual(self.counted(), {})
+
+    def test_upgrade(self) -> None:
+        """A refused upgrade counts once, under its group; a plain GET on the address is one too."""
+        self.ask(handshake(Origin="http://evil.example", X_User_Group="g"))
+        self.ask(request("GET"))
+        self.assertEqual(self.counted(), {"g": {"refused:ugfailure": 1}, "--default--": {"refused:ugfailure": 1}})
+
+
+class RateLimitTests(RestTestCase):
+    """Clients that send more than their share."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(ingest.random, "uniform", lambda low, high: low)
+        self.house = House(rate=2)
+        self.client = self.house.client()
+
+    def test_limit(self) -> None:
+        """The answer is 429 with code 3, and says when to come back; then there is room again."""
+        for body, kind in (JSON_BATCH, "application/json"), (PROTO_BATCH, "application/proto"):
+            for _ in range(2):
+                self.assertEqual(self.ask(post(body, kind, X_User_ID=kind)).status, 200)
+            answer = self.ask(post(body, kind, X_User_ID=kind))
+            self.assertEqual((answer.status, answer.headers["retry-after"]), (429, "1"))
+            self.assertEqual(answer.headers["content-type"], kind)
+            self.assert_reply(
+                answer.reply,
+                3,
+                "too many events from this client, try again later",
+                {"req_guid": "1234", "retryable": "true", "retry_after_ms": "1000"},
+            )
+            self.house.loop.advance(1.0)
+            self.assertEqual(self.ask(post(body, kind, X_User_ID=kind)).status, 200)
+        self.assertEqual(self.house.counted(), {"--default--": {"success": 6, "ratelimit": 2}})
+
+    def test_without_id(self) -> None:
+        """Clients without an id share the bucket of their address, over all their connections."""
+        for expected in (200, 200, 429):
+            self.assertEqual(self.house.client().ask(post()).status, expected)
+        self.assertEqual(self.ask(post(X_User_ID="1")).status, 200)
+
+    def test_group(self) -> None:
+        """The same id in another group is another client."""
+        for group in ("a", "b"):
+            for expected in (200, 200, 429):
+                self.assertEqual(self.ask(post(X_User_ID="1", X_User_Group=group)).status, expected)
+
+
+class DuplicateTests(RestTestCase):
+    """Batches that come again."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.house = House(dedup=DedupSettings(enabled=True, scope="identity"))
+        self.client = self.house.client()
+
+    def test_again(self) -> None:
+        """One that was published is answered as a success that says so, and not published again."""
+        for body, kind in (JSON_BATCH, "application/json"), (PROTO_BATCH, "application/proto"):
+            self.assertEqual(self.ask(post(body, kind, X_User_ID=kind)).status, 200)
+            answer = self.house.client().ask(post(body, kind, X_User_ID=kind))
+            self.assertEqual((answer.status, answer.headers["content-type"]), (200, kind))
+            self.assert_reply(answer.reply, 1, data={"req_guid": "1234", "duplicate": "true"}, status=1)
+        self.assertEqual(len(self.house.taken), 2)
+        self.assertEqual(self.house.counted(), {"--default--": {"success": 4, "duplicate": 2}})
+
+    def test_meanwhile(self) -> None:
+        """One that is still on its way has the same end as the first, good or bad."""
+        self.house.held = True
+        first, second = self.house.client(), self.house.client()
+        for outcome in (Reply(Outcome.FAILED, "1234", "why"), None):
+            for client in (first, second):
+                client.send(post(X_User_ID="1"))
+            self.assertEqual(second.received(), b"")
+            self.house.outcome = outcome
+            self.house.answer()
+            statuses = [client.answers()[0].status for client in (first, second)]
+            self.assertEqual(statuses, [500, 500] if outcome else [200, 200])
+        self.assertEqual(len(self.house.taken), 2)
+
+    def test_nobody(self) -> None:
+        """A client without an id, and a batch without a guid, are never taken for another."""
+        anonymous = JSON_BATCH.replace(b"1234", b"")
+        for _ in range(2):
+            self.assertEqual(self.ask(post()).body, JSON_OK)
+            self.assertEqual(self.ask(post(anonymous, X_User_ID="1")).reply["data"], {"req_guid": ""})
+        self.assertEqual(len(self.house.taken), 4)
+
+    def test_per_connection(self) -> None:
+        """In the scope of a connection, which is WebSockets' alone, REST knows no duplicates."""
+        self.house = House(dedup=DedupSettings(enabled=True))
+        self.client = self.house.client()
+        for _ in range(2):
+            self.assertEqual(self.ask(post(X_User_ID="1")).body, JSON_OK)
+        self.assertEqual(len(self.house.taken), 2)
 
 
 class OutcomeTests(RestTestCase):
@@ -509,7 +865,7 @@ class UpgradeTests(RestTestCase):
         """An identity that cannot be used is refused before the upgrade."""
         text = self.refused_upgrade(400, "Bad Request", **self.good, X_User_ID="x" * 257)
         self.assertIn("X-User-ID is longer than 256 bytes", text)
-        self.client = House(require_id=True).client()
+        self.client = House(identity=REQUIRED).client()
         self.assertIn("missing or empty", self.refused_upgrade(400, "Bad Request", **self.good))
 
     def test_nobody_counted(self) -> None:

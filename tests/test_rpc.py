@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
 from attrs import define, field
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
 
+from raccoon_tx.clock import pause
 from raccoon_tx.codec import PROTOBUF, Codec
-from raccoon_tx.model import Answer, Identity, Malformed, Outcome, Refused, Reply
+from raccoon_tx.model import Answer, Client, Identity, Malformed, Outcome, Refused, Reply
 from raccoon_tx.settings import GrpcSettings, IdentitySettings
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.listen import PortTaken
-from raccoon_tx.transports.rpc import EventService, GrpcFront
+from raccoon_tx.transports.rpc import LAST_WORDS, EventService, GrpcFront
 from tests.wire import PROTO_BATCH, PROTO_OK, WireTestCase, read_protobuf
 
 
@@ -29,10 +32,17 @@ class Call:
 
     metadata: list[tuple[str, str | bytes]] = field(factory=lambda: [("x-user-id", "1234")])
     over: bool = False
+    remaining: float | None = None
     ended: tuple[grpc.StatusCode, str] | None = None
 
     def invocation_metadata(self) -> list[tuple[str, str | bytes]]:
         return self.metadata
+
+    def peer(self) -> str:
+        return "ipv4:192.0.2.7:50000"
+
+    def time_remaining(self) -> float | None:
+        return self.remaining
 
     def is_active(self) -> bool:
         return not self.over
@@ -51,10 +61,10 @@ class EventServiceTests(WireTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.taken: list[tuple[bytes, Identity]] = []
+        self.taken: list[tuple[bytes, Client]] = []
         self.outcome: Reply | Refused = Reply(Outcome.OK, "1234")
 
-    def submit(self, body: bytes, codec: Codec, client: Identity, answer: Answer) -> None:
+    def submit(self, body: bytes, codec: Codec, client: Client, answer: Answer) -> None:
         self.assertIs(codec, PROTOBUF)
         self.taken.append((body, client))
         answer(self.outcome.reply() if isinstance(self.outcome, Refused) else self.outcome)
@@ -73,7 +83,10 @@ class EventServiceTests(WireTestCase):
     def test_success(self) -> None:
         """A batch is handed on as it came, and the answer is a protobuf response."""
         self.assertEqual(self.service().send_event(PROTO_BATCH, Call()), PROTO_OK)
-        self.assertEqual(self.taken, [(PROTO_BATCH, Identity("--default--", "1234"))])
+        ((body, client),) = self.taken
+        self.assertEqual(body, PROTO_BATCH)
+        self.assertEqual((client.identity, client.transport), (Identity("--default--", "1234"), "grpc"))
+        self.assertEqual((client.source, client.guids), ("ipv4:192.0.2.7", None))
 
     def test_identity(self) -> None:
         """Id and group are metadata; the first of several values counts, and an empty group is the default one."""
@@ -84,7 +97,7 @@ class EventServiceTests(WireTestCase):
             ([("user-agent", "x"), ("x-user-id", b"1")], Identity("--default--", "1")),
         ):
             self.service().send_event(PROTO_BATCH, Call(metadata))
-            self.assertEqual(self.taken.pop()[1], client)
+            self.assertEqual(self.taken.pop()[1].identity, client)
 
     def test_no_id(self) -> None:
         """Without the id there is an error status with the text that it always had."""
@@ -141,11 +154,21 @@ class EventServiceTests(WireTestCase):
         self.assert_ends(call, grpc.StatusCode.CANCELLED, "the call was over before it was served", self.service(late))
         self.assertEqual(self.taken, [])
 
+    def test_late(self) -> None:
+        """Nor is one whose deadline has passed although the library has not noticed yet."""
+        for remaining in 0.0, -1.0:
+            self.assert_ends(
+                Call(remaining=remaining), grpc.StatusCode.CANCELLED, "the call was over before it was served"
+            )
+        self.assertEqual(self.taken, [])
+        self.service().send_event(PROTO_BATCH, Call(remaining=0.1))
+        self.assertEqual(len(self.taken), 1)
+
     def test_over_after(self) -> None:
         """A call that is over once its batch was taken is published and answered."""
         call = Call()
 
-        def slow(body: bytes, codec: Codec, client: Identity, answer: Answer) -> None:
+        def slow(body: bytes, codec: Codec, client: Client, answer: Answer) -> None:
             call.over = True
             answer(Reply(Outcome.OK, "1234"))
 
@@ -177,7 +200,7 @@ class EventServiceTests(WireTestCase):
     def test_bug(self) -> None:
         """A bug of ours is logged once, and the client is told at once to come again."""
 
-        def broken(body: bytes, codec: Codec, client: Identity, answer: Answer) -> None:
+        def broken(body: bytes, codec: Codec, client: Client, answer: Answer) -> None:
             raise ZeroDivisionError
 
         response = self.service(submit=broken).send_event(PROTO_BATCH, Call())
@@ -189,7 +212,7 @@ class EventServiceTests(WireTestCase):
     def test_bug_after_answer(self) -> None:
         """A bug after the answer changes nothing for the client."""
 
-        def broken(body: bytes, codec: Codec, client: Identity, answer: Answer) -> None:
+        def broken(body: bytes, codec: Codec, client: Client, answer: Answer) -> None:
             answer(Reply(Outcome.OK, "1234"))
             raise ZeroDivisionError
 
@@ -245,12 +268,14 @@ class GrpcFrontTests(WireTestCase):
         self.waiting.append((call, waiting))
         return waiting
 
-    def front(self, **settings: Any) -> GrpcFront:
+    def front(self, drain_delay: float = 0.0, pause: Any = None, **settings: Any) -> GrpcFront:
         def send_event(body: bytes, context: Any) -> bytes:
             return body
 
         service: Any = type("Service", (), {"send_event": staticmethod(send_event)})
-        return GrpcFront(service, GrpcSettings(**settings), 4000, self.in_thread, 3.0)
+        return GrpcFront(
+            service, GrpcSettings(**settings), 4000, self.in_thread, 3.0, pause=pause, drain_delay=drain_delay
+        )
 
     def test_start(self) -> None:
         """It listens on its port, for messages up to the limit, and shares the port with nobody."""
@@ -302,14 +327,35 @@ class GrpcFrontTests(WireTestCase):
         front = self.front()
         front.startService()
         stopped = front.stopService()
-        self.assertEqual(self.servers[0].stops, [3.0])
+        self.assertEqual(self.servers[0].stops, [3.0 + LAST_WORDS])
         self.assertNoResult(stopped)
         wait, waiting = self.waiting[0]
         self.servers[0].stopped.set()
         waiting.callback(wait())
         self.successResultOf(stopped)
         front.hurry()
-        self.assertEqual(self.servers[0].stops, [3.0])
+        self.assertEqual(self.servers[0].stops, [3.0 + LAST_WORDS])
+
+    def test_drain_delay(self) -> None:
+        """While the drain delay lasts, calls are served; the stop begins after it."""
+        clock = Clock()
+        front = self.front(drain_delay=2.0, pause=partial(pause, clock))
+        front.startService()
+        front.stopService()
+        clock.advance(1.9)
+        self.assertEqual(self.servers[0].stops, [])
+        clock.advance(0.2)
+        self.assertEqual(self.servers[0].stops, [3.5])
+
+    def test_hurry_in_drain_delay(self) -> None:
+        """When there is no time left, there is no delay."""
+        clock = Clock()
+        front = self.front(drain_delay=2.0, pause=partial(pause, clock))
+        front.startService()
+        front.stopService()
+        front.hurry()
+        self.assertEqual(min(self.servers[0].stops), 0)
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_hurry(self) -> None:
         """When there is no time left, the calls under way get none."""
@@ -317,4 +363,4 @@ class GrpcFrontTests(WireTestCase):
         front.startService()
         front.stopService()
         front.hurry()
-        self.assertEqual(self.servers[0].stops, [3.0, 0])
+        self.assertEqual(self.servers[0].stops, [3.0 + LAST_WORDS, 0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from raccoon_tx.config import together
 from raccoon_tx.config.keys import KEYS
 from raccoon_tx.config.kinds import Value
 from raccoon_tx.config.together import Together
@@ -69,6 +70,14 @@ class TogetherTests(SynchronousTestCase):
         self.assertIn("'b d'", self.mistake({"event.allowed_types": ("a", "b d")}))
         constant = {"event.allowed_types": ("a", "b d"), "event.distribution_publisher_pattern": "all"}
         self.assertEqual(self.check(constant).mistakes, [])
+
+    def test_reflection(self) -> None:
+        """Reflection needs a package that not everybody has; without it, the mistake names the package."""
+        wanted: dict[str, Value] = {"server.grpc.reflection": True}
+        self.patch(together, "find_spec", lambda name: None)
+        self.assertIn("grpcio-reflection", self.mistake(wanted))
+        self.patch(together, "find_spec", lambda name: object())
+        self.assertEqual(self.check(wanted).mistakes, [])
 
     def test_exporters(self) -> None:
         """Both exporters run; whoever comes from the other server should know."""

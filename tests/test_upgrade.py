@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from raccoon_tx.transports.upgrade import BadHandshake, check_handshake, same_host
+from raccoon_tx.transports.upgrade import BadHandshake, Handshake, check_handshake, nobody_else, same_host
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 
 
-def check(check_origin: bool = True, **headers: bytes | list[bytes] | None) -> str:
+def shake(origins: Callable[[str], bool] | None = nobody_else, **headers: bytes | list[bytes] | None) -> Handshake:
     """A handshake that is good but for the headers that are given; ``None`` leaves one out."""
     named: dict[str, bytes | list[bytes] | None] = {
         "host": b"example.com:8080",
@@ -24,7 +26,12 @@ def check(check_origin: bool = True, **headers: bytes | list[bytes] | None) -> s
         for name, value in named.items()
         if value is not None
     }
-    return check_handshake(lists, check_origin)
+    return check_handshake(lists, origins)
+
+
+def check(origins: Callable[[str], bool] | None = nobody_else, **headers: bytes | list[bytes] | None) -> str:
+    """The key of such a handshake."""
+    return shake(origins, **headers).key
 
 
 class HandshakeTests(SynchronousTestCase):
@@ -100,7 +107,27 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_origin_not_checked(self) -> None:
         """The check can be switched off."""
-        self.assertEqual(check(check_origin=False, origin=b"http://evil.example"), KEY.decode())
+        self.assertEqual(check(origins=None, origin=b"http://evil.example"), KEY.decode())
+
+    def test_other_origins(self) -> None:
+        """Beside pages of this host, those of sites that are allowed may connect; they are compared exactly."""
+        allowed = {"https://app.example"}.__contains__
+        for origin in (b"https://app.example", b"http://example.com:8080"):
+            self.assertEqual(check(allowed, origin=origin), KEY.decode())
+        for origin in (b"http://app.example", b"https://APP.example", b"https://app.example:443", b"null"):
+            with self.assertRaises(BadHandshake) as raised:
+                check(allowed, origin=origin)
+            self.assertEqual(raised.exception.status, 403)
+
+    def test_offers(self) -> None:
+        """What is offered is told as it came: subprotocols over one line or several, and extensions."""
+        good = shake(
+            sec_websocket_protocol=[b"raccoon.json.v1, raccoon.id.MQ", b",raccoon.group.Zw ,"],
+            sec_websocket_extensions=[b"permessage-deflate; client_max_window_bits", b"x"],
+        )
+        self.assertEqual(good.offered, ("raccoon.json.v1", "raccoon.id.MQ", "raccoon.group.Zw"))
+        self.assertEqual(good.extensions, "permessage-deflate; client_max_window_bits, x")
+        self.assertEqual((shake().offered, shake().extensions), ((), ""))
 
     def test_same_host(self) -> None:
         """IPv6 addresses are hosts too."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 
 from raccoon_tx.model import Identity, Outcome, Reply, Saturated
-from raccoon_tx.settings import LimitSettings, WebSocketSettings
+from raccoon_tx.settings import DedupSettings, LimitSettings, WebSocketSettings
 from raccoon_tx.transports import websocket
 from tests.wire import (
     BINARY,
@@ -670,6 +670,272 @@ class CloseTests(SocketTestCase):
         self.assert_gone()
 
 
+class SubprotocolTests(SocketTestCase):
+    """What a browser can say: contract section 5.6."""
+
+    settings = WebSocketSettings(max_connections=1)
+
+    def agreed(self, offer: str) -> list[str]:
+        """What is agreed upon."""
+        socket = self.house.socket(Sec_WebSocket_Protocol=offer, X_User_ID="")
+        socket.vanish()
+        return [line.partition(": ")[2] for line in socket.head if line.startswith("Sec-WebSocket-Protocol:")]
+
+    def test_echo(self) -> None:
+        """The first encoding that is offered is agreed upon; an entry that carries a value never is."""
+        for offer, agreed in (
+            ("raccoon.json.v1", ["raccoon.json.v1"]),
+            ("raccoon.proto.v1", ["raccoon.proto.v1"]),
+            ("raccoon.proto.v1, raccoon.json.v1", ["raccoon.proto.v1"]),
+            ("raccoon.id.MQ,raccoon.group.Zw ,  raccoon.json.v1", ["raccoon.json.v1"]),
+            ("bearer, secret, raccoon.proto.v1", ["raccoon.proto.v1"]),
+            ("raccoon.id.MQ, raccoon.group.Zw, bearer, secret", []),
+            ("Raccoon.JSON.v1, raccoon.json.v2, mqtt", []),
+            ("", []),
+        ):
+            self.assertEqual(self.agreed(offer), agreed, offer)
+
+    def test_refusals(self) -> None:
+        """Who has agreed on JSON is refused in it, and whoever has not in protobuf."""
+        first = self.house.socket(Sec_WebSocket_Protocol="raccoon.proto.v1")
+        self.assertEqual(first.tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
+        for name, code, reason, text in (
+            ("1234", 5, "duplicated connection: [--default--] 1234,", "duplicate connection: 1234"),
+            ("2", 4, "max connection reached", "Max connection reached"),
+        ):
+            message, end = self.house.socket(X_User_ID=name, Sec_WebSocket_Protocol="raccoon.json.v1").frames()
+            body = f'{{"status":2,"code":{code},"sent_time":1638155915,"reason":"{reason}"}}'
+            self.assertEqual(message, (TEXT, body.encode()))
+            self.assertEqual(end, (CLOSE, close(1008, text)))
+            message, end = self.house.socket(X_User_ID=name, Sec_WebSocket_Protocol="raccoon.proto.v1").frames()
+            self.assert_reply(self.protobuf([message]), code, reason)
+
+    def test_messages(self) -> None:
+        """Messages are judged frame by frame all the same."""
+        socket = self.house.socket(Sec_WebSocket_Protocol="raccoon.json.v1")
+        self.assertEqual(socket.tell(BINARY, PROTO_BATCH), [(BINARY, PROTO_OK)])
+        self.assertEqual(socket.tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
+
+    def test_identity(self) -> None:
+        """Who says there who it is, is that."""
+        offer = "raccoon.id.YWxpY2U, raccoon.group.dmlld2Vycw, raccoon.json.v1"
+        self.house.socket(X_User_ID="", Sec_WebSocket_Protocol=offer).tell(TEXT, JSON_BATCH)
+        self.assertEqual(self.house.taken[0][1], Identity("viewers", "alice"))
+
+
+class CountTests(SocketTestCase):
+    """What is counted of a connection: contract section 12.1."""
+
+    settings = WebSocketSettings(write_buffer_limit=1000, max_connections=3)
+
+    def test_connections(self) -> None:
+        """Who is let in, who is connected, and how long that lasts."""
+        socket = self.house.socket()
+        self.house.loop.advance(1.5)
+        group = self.house.counts.group("--default--")
+        self.assertEqual((group.connected, group.open), (1, 1))
+        socket.vanish()
+        self.assertEqual((group.connected, group.open), (1, 0))
+        self.assertEqual((sum(group.sessions.counts), group.sessions.total), (1, 1500))
+
+    def test_refused(self) -> None:
+        """Who is not let in is counted under the reason, in its own group, and nowhere else."""
+        for number in (0, 1, 2, 2, 3, 3):
+            self.house.socket(X_User_ID=str(number), X_User_Group="viewers")
+        self.house.client().send(handshake(Sec_WebSocket_Key="", X_User_Group="viewers"))
+        self.assertEqual(
+            self.house.counted(), {"viewers": {"refused:exists": 1, "refused:serverlimit": 2, "refused:ugfailure": 1}}
+        )
+
+    def test_ends(self) -> None:
+        """An orderly end is no failure, one without a word or a code is, and so is any other."""
+        ends: list[tuple[Any, str | None]] = [
+            (lambda socket: socket.tell(CLOSE, close(1000)), None),
+            (lambda socket: socket.tell(CLOSE, close(1001)), None),
+            (lambda socket: socket.tell(CLOSE), "closeerror"),
+            (lambda socket: socket.vanish(), "closeerror"),
+            (lambda socket: socket.hang_up(), "closeerror"),
+            (lambda socket: socket.tell(CLOSE, close(1008)), "unknown"),
+            (lambda socket: socket.tell(CLOSE, close(4000)), "unknown"),
+        ]
+        for end, reason in ends:
+            self.house = House(settings=self.settings)
+            end(self.house.socket())
+            self.assertEqual(self.house.counted(), {"--default--": {reason: 1}} if reason else {})
+
+    def test_our_ends(self) -> None:
+        """A client that gives no sign of life is a failure; the end of the server is none, whatever it says to it."""
+        for end, reply, reason in (
+            ("give_up", close(1001), "unknown"),
+            ("give_up", None, "unknown"),
+            ("drain", close(1001), None),
+            ("drain", None, None),
+        ):
+            self.house = House(settings=self.settings)
+            socket = self.house.socket()
+            (served,) = self.house.sockets.open
+            getattr(served, end)()
+            socket.vanish() if reply is None else socket.tell(CLOSE, reply)
+            self.assertEqual(self.house.counted(), {"--default--": {reason: 1}} if reason else {})
+
+    def test_times(self) -> None:
+        """With acknowledgement after delivery, the time from a message to its answer is observed, whatever becomes of
+        it; not that of what was refused."""
+        self.house.held = True
+        socket = self.house.socket()
+        socket.tell(TEXT, JSON_BATCH)
+        socket.tell(TEXT, b"x")
+        self.house.loop.advance(0.25)
+        self.house.answer()
+        counts = self.house.counts
+        self.assertEqual((sum(counts.answered.counts), counts.answered.total), (1, 250))
+        self.assertEqual((sum(counts.acked.counts), counts.acked.total), (1, 0))
+        socket.tell(TEXT, JSON_BATCH)
+        self.house.outcome = Reply(Outcome.FAILED, "1234", "why")
+        self.house.loop.advance(0.125)
+        self.house.answer()
+        self.assertEqual((sum(counts.answered.counts), counts.answered.total), (2, 375))
+
+    def test_times_of_the_gone(self) -> None:
+        """Who has gone before the answer is not answered."""
+        self.house.held = True
+        socket = self.house.socket()
+        socket.tell(TEXT, JSON_BATCH)
+        socket.vanish()
+        self.house.answer()
+        self.assertEqual(sum(self.house.counts.answered.counts), 0)
+
+    def test_no_times(self) -> None:
+        """With acknowledgement before it, nothing is observed."""
+        self.house.sockets.timed = False
+        self.house.socket().tell(TEXT, JSON_BATCH)
+        self.assertEqual((sum(self.house.counts.answered.counts), sum(self.house.counts.acked.counts)), (0, 0))
+
+    def stuck(self) -> tuple[SocketClient, Any]:
+        """A client that reads nothing, and for which something is stored already."""
+        self.house.outcome = Reply(Outcome.FAILED, "1234", "x" * 66_000)
+        socket = self.house.socket()
+        (served,) = self.house.sockets.open
+        socket.wire.blocked = True
+        socket.tell(TEXT, JSON_BATCH)
+        return socket, served
+
+    def failures(self) -> tuple[int, int, int]:
+        group = self.house.counts.group("--default--")
+        return group.ping_failures, group.pong_failures, self.house.counts.close_errors
+
+    def test_pings(self) -> None:
+        """Pings and pongs that a client has not taken when it is cut off have failed."""
+        socket, served = self.stuck()
+        served.ping()
+        socket.tell(PING, b"x")
+        socket.tell(PING, b"y")
+        self.assertEqual(self.failures(), (0, 0, 0))
+        self.run_for(5.1)
+        self.assertTrue(socket.reset)
+        self.assertEqual(self.failures(), (1, 2, 0))
+
+    def test_pings_taken(self) -> None:
+        """Those that it takes late have not."""
+        socket, served = self.stuck()
+        served.ping()
+        socket.tell(PING, b"x")
+        socket.wire.blocked = False
+        self.house.loop.spin()
+        socket.vanish()
+        self.assertEqual(self.failures(), (0, 0, 0))
+
+    def test_close_error(self) -> None:
+        """A close frame that a client does not take in time is an error; one that it does not answer is none."""
+        socket, served = self.stuck()
+        served.give_up()
+        self.run_for(6.2)
+        self.assertTrue(socket.reset)
+        self.assertEqual(self.failures(), (0, 0, 1))
+        self.house = House(settings=self.settings)
+        socket = self.house.socket()
+        (served,) = self.house.sockets.open
+        served.give_up()
+        self.run_for(1.1)
+        self.assertTrue(socket.closed)
+        self.assertEqual(self.failures(), (0, 0, 0))
+
+
+class DuplicateTests(SocketTestCase):
+    """Batches that come twice: contract section 8."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.house = self.make()
+        self.socket = self.house.socket()
+
+    def make(self, **dedup: Any) -> House:
+        return House(dedup=DedupSettings(enabled=True, **dedup))
+
+    def test_twice(self) -> None:
+        """The second one is answered, in its own encoding, and not published."""
+        self.assertEqual(self.socket.tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
+        answer = self.protobuf(self.socket.tell(BINARY, PROTO_BATCH))
+        self.assert_reply(answer, 1, data={"req_guid": "1234", "duplicate": "true"}, status=1)
+        self.assertEqual(len(self.house.taken), 1)
+        self.assertEqual(self.house.counted(), {"--default--": {"success": 2, "duplicate": 1}})
+
+    def test_no_guid(self) -> None:
+        """A batch without a guid is nobody's duplicate."""
+        for _ in range(3):
+            self.assert_reply(self.protobuf(self.socket.tell(BINARY, batch(""))), 1, data={"req_guid": ""}, status=1)
+        self.assertEqual(len(self.house.taken), 3)
+
+    def test_under_way(self) -> None:
+        """One that comes while the first one is under way gets the same answer, also if that is a failure; then it may
+        come again."""
+        self.house.held = True
+        for _ in range(3):
+            self.assertEqual(self.socket.tell(TEXT, JSON_BATCH), [])
+        self.house.outcome = Reply(Outcome.FAILED, "1234", "why")
+        self.house.answer()
+        frames = self.socket.frames()
+        self.assertEqual(len(frames), 3)
+        self.assertEqual(len(set(frames)), 1)
+        self.assertIn(b'"code":3', frames[0][1])
+        self.house.outcome = None
+        self.socket.tell(TEXT, JSON_BATCH)
+        self.house.answer()
+        self.assertEqual(self.socket.frames(), [(TEXT, JSON_OK)])
+        self.assertEqual(len(self.house.taken), 2)
+
+    def test_each_its_own(self) -> None:
+        """Each connection has its own memory, which ends with it."""
+        self.socket.tell(TEXT, JSON_BATCH)
+        self.assertEqual(self.house.socket(X_User_ID="2").tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
+        self.socket.vanish()
+        self.assertEqual(self.house.socket().tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
+        self.assertEqual(len(self.house.taken), 3)
+
+    def test_identity(self) -> None:
+        """With the scope of identities, a client is known on its next connection, and over REST."""
+        self.house = self.make(scope="identity")
+        socket = self.house.socket()
+        socket.tell(TEXT, JSON_BATCH)
+        socket.vanish()
+        ((_, payload),) = self.house.socket().tell(TEXT, JSON_BATCH)
+        self.assertIn(b'"duplicate":"true"', payload)
+        self.assertEqual(self.house.socket(X_User_ID="2").tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
+        self.assertEqual(self.house.client().ask(post(X_User_ID="1234")).reply["data"]["duplicate"], "true")
+        self.assertEqual(len(self.house.taken), 2)
+
+    def test_limit(self) -> None:
+        """So many are remembered, the oldest out first, and for so long."""
+        self.house = self.make(most=2, lifetime=60.0)
+        socket = self.house.socket()
+        for guid in "abc":
+            socket.tell(BINARY, batch(guid))
+        for guid, known in ("b", True), ("c", True), ("a", False):
+            self.assertEqual("duplicate" in self.protobuf(socket.tell(BINARY, batch(guid)))["data"], known)
+        self.house.loop.advance(61)
+        self.assertNotIn("duplicate", self.protobuf(socket.tell(BINARY, batch("a")))["data"])
+
+
 class KeepAliveTests(SocketTestCase):
     """Signs of life."""
 
@@ -711,7 +977,9 @@ class KeepAliveTests(SocketTestCase):
         self.run_for(5.95)
         self.assertEqual({opcode for opcode, _ in socket.frames()}, {PING})
         self.run_for(3.15)
-        self.assertEqual(socket.frames(), [(CLOSE, close(1001, "no sign of life"))])
+        *pings, last = socket.frames()
+        self.assertEqual(last, (CLOSE, close(1001, "no sign of life")))
+        self.assertLessEqual({opcode for opcode, _ in pings}, {PING})
         self.assertEqual(len(self.house.connections), 1 - socket.wire.closed)
         self.run_for(1.1)
         self.assertTrue(socket.closed)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import struct
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define, field, frozen
@@ -26,17 +27,24 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2 import SendEventRequest, SendEventResponse
+from raccoon_tx.dedup import Guids
 from raccoon_tx.delivery import Delivery
 from raccoon_tx.ingest import Ingest
-from raccoon_tx.model import Ack, Identity, Outcome, Refused, Reply
-from raccoon_tx.settings import IdentitySettings, LimitSettings, WebSocketSettings
+from raccoon_tx.metrics.counts import Counts, GroupCounts
+from raccoon_tx.model import Ack, Batch, Identity, Outcome, Refused, Reply
+from raccoon_tx.ratelimit import RateLimit
+from raccoon_tx.routing import Routes
+from raccoon_tx.settings import CorsSettings, DedupSettings, IdentitySettings, LimitSettings, WebSocketSettings
 from raccoon_tx.transports import channel, rest, rpc, websocket
 from raccoon_tx.transports.channel import EventSite
 from raccoon_tx.transports.connections import Connections
+from raccoon_tx.transports.cors import Cors
+from raccoon_tx.transports.health import Health, Part
 from raccoon_tx.transports.http import HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.rest import RestApi
+from raccoon_tx.transports.upgrade import nobody_else
 from raccoon_tx.transports.websocket import EventSocketFactory
 
 #: The wall clock of the tests, in Unix seconds.
@@ -410,52 +418,106 @@ class SocketClient(Client):
 class House:
     """The front door, and behind it a publisher that a test plays.
 
+    :ivar identity: where clients say who they are. :ivar cors: if it is on. :ivar rate: events a second of a client.
+    :ivar dedup: batches of everybody are remembered, or of each connection.
+    :ivar counts: what was counted. :ivar parts: of the server, which ``/readyz`` asks.
     :ivar taken: the batches that were published, with their clients. :ivar waiting: those not yet answered.
     :ivar held: they are not answered for now. :ivar refusal: raised instead of taking one. :ivar outcome: of them.
     """
 
     limits: LimitSettings = field(factory=lambda: LimitSettings(body=1000))
     settings: WebSocketSettings = field(factory=WebSocketSettings)
-    require_id: bool = False
+    identity: IdentitySettings = field(
+        factory=lambda: IdentitySettings(id_header="X-User-ID", group_header="X-User-Group")
+    )
+    cors: CorsSettings = field(factory=CorsSettings)
+    dedup: DedupSettings = field(factory=DedupSettings)
+    rate: int = 0
     text_plain: bool = False
     held: bool = False
     refusal: Exception | None = None
     outcome: Reply | None = None
     loop: Loop = field(factory=Loop, init=False)
+    counts: Counts = field(factory=Counts, init=False)
+    parts: dict[str, Callable[[], Part]] = field(factory=dict, init=False)
     taken: list[tuple[list[bytes], Identity]] = field(factory=list, init=False)
     waiting: list[Delivery] = field(factory=list, init=False)
     keepalive: KeepAlive = field(init=False)
     connections: Connections = field(init=False)
     sockets: EventSocketFactory = field(init=False)
     site: EventSite = field(init=False)
+    _routes: Routes = field(init=False)
+    _sender: Identity = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._routes = Routes("%s", 100, 1_000_000, self.counts)
+        everybodys, of_one = self._guids()
         ingest = Ingest(
-            self._publish, lambda events: [(event.type, event.event_bytes) for event in events], Ack.DELIVERED, 5000
+            self._publish,
+            self._route,
+            Ack.DELIVERED,
+            5000,
+            self.counts,
+            self.loop.seconds,
+            RateLimit(self.rate, 0, self.loop.seconds),
+            everybodys,
         )
-        identity = IdentitySettings(id_header="X-User-ID", group_header="X-User-Group", require_id=self.require_id)
         self.keepalive = KeepAlive(self.loop, self.settings.ping_interval, self.settings.pong_wait)
         self.connections = Connections(self.settings.max_connections)
         self.sockets = EventSocketFactory(
-            ingest.submit, self.connections, self.keepalive, self.settings, self.limits, self.loop
+            ingest.submit,
+            self.connections,
+            self.keepalive,
+            self.settings,
+            self.limits,
+            self.loop,
+            self.counts,
+            of_one,
+            Ack.DELIVERED,
         )
+        own = [self.identity.id_header, self.identity.group_header]
+        cors = Cors(self.cors, own) if self.cors.enabled else None
         api = RestApi(
             ingest.submit,
-            Identify(identity),
+            Identify(self.identity),
             lambda *details: upgrade(self.sockets, *details),
             self.limits.body,
+            self.counts,
+            Health(self.parts),
             self.text_plain,
-            self.settings.check_origin,
+            (cors.allows if cors else nobody_else) if self.settings.check_origin else None,
+            self.cors.refuse,
         )
-        self.site = EventSite(api.app.resource(), self.limits.body, self.loop, 60.0)
+        self.site = EventSite(
+            api.app.resource(), self.limits.body, self.loop, 60.0, self.counts, cors=cors, group_of=api.group
+        )
+
+    def _guids(self) -> tuple[Guids | None, Callable[[], Guids | None]]:
+        if not self.dedup.enabled:
+            return None, lambda: None
+        make = partial(Guids, self.dedup.most, self.dedup.lifetime, self.loop.seconds)
+        return (make(), lambda: None) if self.dedup.scope == "identity" else (None, make)
+
+    def _route(self, batch: Batch, group: GroupCounts, client: Any) -> list[Any]:
+        self._sender = client.identity
+        return self._routes.route(batch, group, client)
 
     def _publish(self, delivery: Delivery) -> None:
         if self.refusal is not None:
             raise self.refusal
-        self.taken.append(([value for _, value in delivery.records], delivery.client))
+        self.taken.append(([value for _, value in delivery.records], self._sender))
         self.waiting.append(delivery)
         if not self.held:
             self.answer()
+
+    def counted(self) -> dict[str, dict[str, int]]:
+        """Everything that was counted, by group: batches by reason, connections refused with ``refused:`` before it."""
+        found: dict[str, dict[str, int]] = {}
+        for group in self.counts.groups():
+            numbers = {"success": group.read, "duplicate": group.duplicates, **group.not_read}
+            numbers.update({f"refused:{reason}": number for reason, number in group.refused.items()})
+            found[group.name] = {reason: number for reason, number in numbers.items() if number}
+        return {name: numbers for name, numbers in found.items() if numbers}
 
     def answer(self) -> None:
         """Answer the batches that wait."""
@@ -471,7 +533,7 @@ class House:
         """:param also: sent in the same segment as the handshake."""
         return SocketClient(self.loop, self.site, *also, **headers)
 
-    def front(self, **times: float) -> HttpFront:
+    def front(self, **times: Any) -> HttpFront:
         """The service that owns the port; it has started."""
         front = HttpFront(self.loop, self.site, self.sockets, "", 8080, **times)
         front.startService()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 
 from attrs import define, field
 
+from raccoon_tx.config.certificates import check_certificates
 from raccoon_tx.config.keys import BY_NAME
 from raccoon_tx.config.kinds import Value, is_topic, shown
 
@@ -38,8 +40,13 @@ class Together:
         if self._on("metric.prometheus.enabled") and self._on("metric.statsd.enabled"):
             one, other = _title("metric.prometheus.enabled"), _title("metric.statsd.enabled")
             self.warnings.append(f"{one} and {other}: both exporters run, where raystack/raccoon would start neither")
+        if self._on("server.cors.refuse_disallowed"):
+            self._needs("server.cors.refuse_disallowed", "server.cors.enabled")
         if self._values["server.batch.dedup_scope"] != "connection":
             self._needs("server.batch.dedup_scope", "server.batch.dedup_in_connection_enabled")
+        if self._on("server.grpc.reflection") and find_spec("grpc_reflection") is None:
+            title = _title("server.grpc.reflection")
+            self.mistakes.append(f"{title}: needs the package grpcio-reflection, which is not installed")
         if self._values["server.rate_limit.burst"]:
             self._needs("server.rate_limit.burst", "server.rate_limit.events_per_second")
 
@@ -94,6 +101,7 @@ class Together:
             )
 
     def _tls(self) -> None:
+        before = len(self.mistakes)
         certificate, key = "server.tls.certificate", "server.tls.private_key"
         for name in (certificate, key, "server.tls.client_ca"):
             path = self._values[name]
@@ -102,6 +110,11 @@ class Together:
         for name, other in ((certificate, key), (key, certificate), ("server.tls.client_ca", certificate)):
             if self._on(name) and not self._on(other):
                 self.mistakes.append(f"{_title(other)} is required, because {_title(name)} is set")
+        if self._on(certificate) and len(self.mistakes) == before:
+            paths = (str(self._values[name] or "") for name in (certificate, key, "server.tls.client_ca"))
+            for word, problem in check_certificates(*paths):
+                name = f"server.tls.{word}"
+                self.mistakes.append(f"{_title(name)}: the file {shown(str(self._values[name]))} {problem}")
 
     def _events(self) -> None:
         pattern = str(self._values["event.distribution_publisher_pattern"])

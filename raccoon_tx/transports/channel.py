@@ -1,13 +1,10 @@
-"""One HTTP connection: its limits, its times, clean paths, and how it becomes a WebSocket."""
+"""One HTTP connection: its times, what is answered early, and how it becomes a WebSocket."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable
-from io import BytesIO
 from time import time
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
@@ -15,122 +12,47 @@ from twisted.logger import Logger
 from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 from zope.interface import implementer  # type: ignore[import-untyped, unused-ignore]
 
 from raccoon_tx.codec import JSON, Codec
 from raccoon_tx.ingest import REASONS
 from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Outcome, Reply
-from raccoon_tx.transports.cors import Cors, Verdict
-from raccoon_tx.transports.media import codec_for, too_large
-from raccoon_tx.transports.rest import NOBODY, before_decoding, response, response_codec, text_header
+from raccoon_tx.transports.cors import Cors
+from raccoon_tx.transports.http_request import EventRequest, clean
+from raccoon_tx.transports.media import codec_for
+from raccoon_tx.transports.rest import EVENTS, NOBODY, response, response_codec, text_header
 
-#: Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
-DRAINED = 16 * 1024 * 1024
 #: Seconds that a client gets to finish sending what was refused.
 DRAIN_TIME = 5.0
-#: A path that leads nowhere.
-NOWHERE = b"/*"
 
 _NOT_HTTP = Reply(Outcome.INVALID, None, "malformed HTTP")
-_LATE = Reply(Outcome.LATE_BODY, None, "the body did not arrive in time")
+_LATE_HEAD = Reply(Outcome.LATE_BODY, None, "the head of the request did not arrive in time")
+_LATE_BODY = Reply(Outcome.LATE_BODY, None, "the body did not arrive in time")
+_BROKEN_OFF = Reply(Outcome.UNREADABLE, None, "deserialization failure")
 
 
-def clean(target: bytes) -> bytes:
-    """The path of a request target without scheme and host, ``//``, ``.``, ``..`` and a slash at the end, escaped or
-    not; never a reason for a redirect."""
-    if not target.startswith(b"/"):
-        scheme, _, rest = target.partition(b"://")
-        if scheme.lower() not in (b"http", b"https"):
-            return target if target == b"*" else NOWHERE
-        target = b"/" + rest.partition(b"/")[2]
-    if b"%" in target or not target.isascii():
-        try:
-            target = quote(unquote_to_bytes(target).decode("utf-8")).encode()
-        except UnicodeDecodeError:
-            return NOWHERE
-    if b"//" in target or b"/." in target or target.endswith(b"/"):
-        return b"/" + posixpath.normpath(target).lstrip(b"/")
-    return target
+def _ignore(_data: bytes) -> None:
+    """For what comes when nobody listens any more."""
 
 
-class EventRequest(Request):
-    """A request whose body has a limit, and is kept in memory.
-
-    :ivar refused: it has been answered before its body was complete. :ivar foreign: it comes from a page of a site
-        that CORS does not allow.
-    """
-
-    channel: Any
-    content: Any
-    refused = False
-    foreign = False
-    _received = 0
-
-    def gotLength(self, length: int | None) -> None:
-        self.content = BytesIO()
-        if length is not None and length > self.channel.factory.largest_body:
-            self._refuse()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._received += len(data)
-        if self.refused:
-            if self._received > DRAINED:
-                self.channel.forceAbortClient()
-        elif self._received > self.channel.factory.largest_body:
-            self._refuse()
-        else:
-            self.content.write(data)
-
-    def _refuse(self) -> None:
-        self.content = BytesIO()
-        self.channel.answer_early(before_decoding(too_large(self.channel.factory.largest_body)))
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        if self.refused:
-            self.channel.loseConnection()
-        else:
-            # As in Twisted, which would also parse the query, and bodies that are forms.
-            self.content.seek(0)
-            self.method, self.uri, self.clientproto = command, path, version
-            self.path = clean(path.partition(b"?")[0])
-            self.process()
-
-    def judge(self, cors: Cors, method: str) -> Verdict:
-        """What CORS has to say of this request."""
-        origin = self.requestHeaders.getRawHeaders(b"Origin")
-        asked = text_header(self, "access-control-request-method")
-        wanted = text_header(self, "access-control-request-headers")
-        return cors.judge(method, origin[0].decode("latin-1") if origin else None, asked, wanted)
-
-    def process(self) -> None:
-        cors = self.channel.factory.cors
-        if cors is not None:
-            verdict = self.judge(cors, self.method.decode("latin-1"))
-            self.foreign = verdict.foreign
-            for name, value in verdict.headers:
-                self.setHeader(name.encode(), value.encode("latin-1"))
-            if verdict.status is not None:
-                self.setResponseCode(verdict.status)
-                self.setHeader(b"Date", datetimeToString())
-                self.setHeader(b"Content-Length", b"0")
-                self.finish()
-                return
-        super().process()
-
-    def getRequestHostname(self) -> bytes:
-        # No route depends on what a client calls this host, so it need not even be a name.
-        return b"localhost"
+def nobody_known(_request: Any) -> str:
+    """The group of a request where nothing is known of it."""
+    return NOBODY
 
 
 @implementer(IHalfCloseableProtocol)
 class EventChannel(HTTPChannel):
-    """One HTTP connection. It has a time for the head of a request, one for its body, and one for having none."""
+    """One HTTP connection. It has a time for the head of a request, one for its body, and one for having none.
+
+    :ivar early: what it sends was answered before it was complete.
+    """
 
     factory: EventSite
     transport: Any
-    _early = False
+    _path: Any
+    early = False
     _reading = False
     _last = False
     _successor: Protocol | None = None
@@ -144,14 +66,29 @@ class EventChannel(HTTPChannel):
 
     def connectionLost(self, reason: Any = None) -> None:
         self.factory.channels.discard(self)
+        if self._in_body:
+            self._count(Outcome.UNREADABLE)
         super().connectionLost(reason)
+
+    @property
+    def _in_body(self) -> bool:
+        """Whether a body has begun and not come to an end."""
+        return bool(self._reading and self.requests and self.requests[-1].content is not None and not self.early)
+
+    def _count(self, outcome: Outcome) -> None:
+        """Count the batch that will not be read, if there is one in the request that is under way."""
+        if self._command == b"POST" and clean(self._path.partition(b"?")[0]) == EVENTS.encode():
+            group = self.factory.group_of(self.requests[-1])
+            self.factory.counts.group(group).could_not_read(REASONS[outcome])
 
     def readConnectionLost(self) -> None:
         """The client has sent all it wants to send, and may be waiting for its answers."""
         if self._handlingRequest:
             self._last = True
-        else:
-            self.loseConnection()
+            return
+        if self._in_body:
+            self.answer_early(_BROKEN_OFF, Outcome.UNREADABLE)
+        self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Does not happen: we close both halves at once."""
@@ -163,8 +100,11 @@ class EventChannel(HTTPChannel):
             self.persistent = False
         super().writeHeaders(version, code, reason, headers)
 
-    def answer_early(self, reply: Reply) -> None:
-        """Answer before the request is complete, and close the connection when it is."""
+    def answer_early(self, reply: Reply, counted: Outcome | None = None) -> None:
+        """Answer before the request is complete, and close the connection when it is.
+
+        :param counted: how to count the batch that the request was to bring, if it was to bring one.
+        """
         codec: Codec = JSON
         answer = Headers({b"Date": [datetimeToString()], b"Connection": [b"close"]})
         if self.requests:
@@ -174,21 +114,20 @@ class EventChannel(HTTPChannel):
             if self.factory.cors is not None:
                 for name, value in request.judge(self.factory.cors, "POST").headers:
                     answer.setRawHeaders(name.encode(), [value.encode("latin-1")])
-            reason = REASONS.get(reply.outcome)
-            if reason in ("toolarge", "timeout"):
-                self.factory.counts.group(NOBODY).could_not_read(reason)
+            if counted is not None:
+                self._count(counted)
         status, headers, body = response(reply, codec, time())
         for header, content in headers:
             answer.setRawHeaders(header, [content])
-        self._early = True
+        self.early = True
         self.writeHeaders(b"HTTP/1.1", b"%d" % status, RESPONSES[status], answer)
         self.write(body)
         self.setTimeout(None)
         self._abortingCall = self.callLater(DRAIN_TIME, self.forceAbortClient)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        if not self._early:
-            self.answer_early(_NOT_HTTP)
+        if not self.early:
+            self.answer_early(_NOT_HTTP, Outcome.UNREADABLE if self._in_body else None)
         self.loseConnection()
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -202,18 +141,18 @@ class EventChannel(HTTPChannel):
             return False
 
     def _send100Continue(self) -> None:
-        if not self._early:
+        if not self.early:
             super()._send100Continue()
 
     def resetTimeout(self) -> None:
         # Called for whatever comes in. The first bytes of a request start its time; later ones do not prolong it.
-        if not (self._reading or self._handlingRequest or self._early):
+        if not (self._reading or self._handlingRequest or self.early):
             self._reading = True
             self.setTimeout(self.factory.head_timeout)
 
     def allHeadersReceived(self) -> None:
         super().allHeadersReceived()
-        if self.length != 0 and not self._early:
+        if self.length != 0 and not self.early:
             self._reading = True
             self.setTimeout(self.factory.body_timeout)
 
@@ -233,10 +172,20 @@ class EventChannel(HTTPChannel):
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
-        if self.requests and self.requests[-1].content is not None:
-            self.answer_early(_LATE)
+        if self._in_body:
+            self.answer_early(_LATE_BODY, Outcome.LATE_BODY)
+        elif self._reading and (self.requests or b" " in self._buffer):
+            # As much of the head is there as to say that it is one.
+            self.answer_early(_LATE_HEAD, Outcome.LATE_BODY)
         else:
             super().timeoutConnection()
+
+    def loseConnection(self) -> None:
+        # TLS waits for the other side to say goodbye too, and says what it sends meanwhile.
+        self.dataReceived = _ignore  # type: ignore[method-assign]
+        if self._abortingCall is None and self in self.factory.channels:
+            self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
+        super().loseConnection()
 
     def forceAbortClient(self) -> None:
         # Twisted forgets this timer without stopping it.
@@ -289,6 +238,7 @@ class EventSite(Site):
     :ivar largest_body: bytes. :ivar channels: those that are open. :ivar draining: they are to be closed.
     :ivar idle_timeout: seconds without a request. :ivar head_timeout: for the head of one. :ivar body_timeout: for
         its body. :ivar counts: what is counted. :ivar cors: for browsers on pages of other sites, if that is on.
+        :ivar group_of: under which group to count what a request brought.
     """
 
     protocol = EventChannel  # type: ignore[assignment]
@@ -304,6 +254,7 @@ class EventSite(Site):
         head_timeout: float = 10.0,
         body_timeout: float = 30.0,
         cors: Cors | None = None,
+        group_of: Callable[[Any], str] = nobody_known,
     ) -> None:
         super().__init__(
             resource,
@@ -314,6 +265,7 @@ class EventSite(Site):
         self.largest_body = largest_body
         self.counts = counts
         self.cors = cors
+        self.group_of = group_of
         self.idle_timeout = idle_timeout
         self.head_timeout = head_timeout
         self.body_timeout = body_timeout

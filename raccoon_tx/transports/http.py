@@ -21,6 +21,8 @@ __all__ = ["EventSite", "HttpFront", "upgrade"]
 
 #: Connections that may wait to be accepted.
 BACKLOG = 4096
+#: Seconds that clients get to take an answer before they are cut off.
+LAST_WORDS = 0.5
 
 
 @define(eq=False)
@@ -28,7 +30,8 @@ class HttpFront(Service):
     """Listens, and at the end lets everybody finish.
 
     :ivar drain_window: seconds over which WebSockets are closed, so that their clients do not all come back at once.
-    :ivar finish_timeout: seconds that requests and batches under way get.
+    :ivar finish_timeout: seconds that requests and batches under way get. :ivar give_up: has those answered that are
+        still under way then.
     :ivar encrypt: wraps the factory of connections in TLS. :ivar stopping: it is about to close its port.
     :ivar port: that is listened on, once the service has started.
     """
@@ -41,7 +44,8 @@ class HttpFront(Service):
     _drain_delay: float = 0.0
     _drain_window: float = 2.0
     _finish_timeout: float = 5.0
-    _encrypt: Callable[[Any], Any] | None = None
+    _give_up: Callable[[], None] = field(default=lambda: None)
+    _encrypt: Callable[[Any, Any], Any] | None = None
     stopping: bool = field(default=False, init=False)
     _hurried: bool = field(default=False, init=False)
     _listening: Any = field(default=None, init=False)
@@ -60,7 +64,7 @@ class HttpFront(Service):
 
     def _listen(self) -> None:
         if self._listening is None:
-            factory = self._encrypt(self._site) if self._encrypt is not None else self._site
+            factory = self._site if self._encrypt is None else self._encrypt(self._site, self._clock)
             self._listening = listen_tcp(self._clock, self._host, self._port, factory, BACKLOG)
 
     def hurry(self) -> None:
@@ -90,6 +94,10 @@ class HttpFront(Service):
                 await self._pause(max(due - self._clock.seconds(), 0.01))
             socket.drain()
         limit = self._clock.seconds() + self._finish_timeout
+        while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
+            await deferLater(self._clock, 0.01)
+        self._give_up()
+        limit = self._clock.seconds() + LAST_WORDS
         while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
             await deferLater(self._clock, 0.01)
         for socket in list(self._sockets.open):

@@ -9,7 +9,8 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+
+from raccoon_tx.logs import Logger
 
 
 class Peer(Protocol):

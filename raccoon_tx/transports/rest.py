@@ -24,7 +24,7 @@ from raccoon_tx.model import Client, Identity, Outcome, Refused, Reply
 from raccoon_tx.transports.health import Health
 from raccoon_tx.transports.identity import BadIdentity, Identify, Sources
 from raccoon_tx.transports.media import CODINGS, codec_accepted, codec_for, decompress
-from raccoon_tx.transports.upgrade import BadHandshake, Handshake, check_handshake, nobody_else
+from raccoon_tx.transports.upgrade import BadHandshake, Handshake, check_handshake, nobody_else, offers, same_host
 
 EVENTS = "/api/v1/events"
 
@@ -110,6 +110,11 @@ def _text(request: Any, status: int, text: str) -> bytes:
     return _body(request, status, b"text/plain; charset=utf-8", text.encode("utf-8", "replace"))
 
 
+def allowed(path: bytes) -> bytes:
+    """The methods of a path, for ``Allow``."""
+    return b"GET, POST" if path == EVENTS.encode() else b"GET, HEAD"
+
+
 #: Takes the transport of a request over for a WebSocket.
 Upgrade = Callable[[Any, Identity, Handshake], None]
 
@@ -123,8 +128,20 @@ def _query(request: Any, name: str) -> str | None:
 
 
 def _cookie(request: Any, name: str) -> bytes | None:
-    value = request.getCookie(name.encode("utf-8"))
-    return value if isinstance(value, bytes) else None
+    wanted = name.encode("utf-8")
+    for line in request.requestHeaders.getRawHeaders(b"cookie") or ():
+        for cookie in line.split(b";"):
+            found, _, value = cookie.partition(b"=")
+            if found.strip() == wanted:
+                value = value.strip()
+                quoted = len(value) > 1 and value[:1] == value[-1:] == b'"'
+                return bytes(value[1:-1] if quoted else value)
+    return None
+
+
+def _own_page(request: Any) -> bool:
+    origin, host = header(request, "origin") or b"", header(request, "host") or b""
+    return same_host(origin.decode("latin-1"), host.decode("latin-1"))
 
 
 def sources(request: Any, offered: Sequence[str] = ()) -> Sources:
@@ -175,7 +192,7 @@ class RestApi:
             self._counts.group(NOBODY).could_not_read(REASONS[Outcome.UNKNOWN_TYPE])
             return write_reply(request, JSON, _BAD_TYPE)
         back = response_codec(request, codec)
-        if request.foreign and self._refuse_foreign:
+        if request.foreign and self._refuse_foreign and not _own_page(request):
             return write_reply(request, back, _FOREIGN)
         answered: Deferred[Reply] = Deferred()
         answered.addCallback(partial(write_reply, request, back))
@@ -213,13 +230,15 @@ class RestApi:
         return Deferred()  # never fires: the request has become a WebSocket
 
     def _refuse_upgrade(self, request: Any, status: int, reason: str) -> bytes:
-        self._counts.group(self._group(request)).refuse("ugfailure")
+        offered = offers(request.requestHeaders.getRawHeaders(b"sec-websocket-protocol") or ())
+        self._counts.group(self.group(request, offered)).refuse("ugfailure")
         request.setHeader(b"Sec-Websocket-Version", b"13")
         return _text(request, status, f"{RESPONSES[status].decode()}: {reason}\n")
 
-    def _group(self, request: Any) -> str:
+    def group(self, request: Any, offered: Sequence[str] = ()) -> str:
+        """Under which group to count what a request brought, whatever is wrong with it."""
         try:
-            return self._identify(sources(request)).group
+            return self._identify(sources(request, offered)).group
         except Refused:
             return NOBODY
 
@@ -229,7 +248,7 @@ class RestApi:
 
     @app.handle_errors(MethodNotAllowed)
     def not_allowed(self, request: Any, failure: Any) -> bytes:
-        request.setHeader(b"Allow", b"GET, POST" if request.path == EVENTS.encode() else b"GET, HEAD")
+        request.setHeader(b"Allow", allowed(request.path))
         request.setHeader(b"Content-Length", b"0")
         request.setResponseCode(405)
         return b""

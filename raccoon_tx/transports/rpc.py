@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from time import time
 from typing import Any
 
 import grpc
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import CancelledError as Interrupted
+from twisted.internet.defer import Deferred, succeed
 
 from raccoon_tx.codec import PROTOBUF
 from raccoon_tx.ingest import Submit
-from raccoon_tx.model import Client, Identity, Outcome, Refused, Reply
-from raccoon_tx.settings import GrpcSettings
+from raccoon_tx.logs import Logger
+from raccoon_tx.model import Client, Identity, Malformed, Outcome, Refused, Reply
+from raccoon_tx.settings import GrpcSettings, LimitSettings
+from raccoon_tx.transports.grpc_compression import OPTION, unpacked
 from raccoon_tx.transports.identity import Identify, Sources
 from raccoon_tx.transports.listen import PortTaken
 
 #: Stubs shipped with one official client use the older package.
-METHODS = tuple(f"/{package}.raccoon.v1beta1.EventService/SendEvent" for package in ("raystack", "odpf"))
+SERVICES = tuple(f"{package}.raccoon.v1beta1.EventService" for package in ("raystack", "odpf"))
+METHODS = tuple(f"/{service}/SendEvent" for service in SERVICES)
 
 #: Seconds that a silent connection gets for the HTTP/2 handshake.
 HANDSHAKE_TIMEOUT = 10
+#: Seconds that clients get to take an answer before they are cut off.
+LAST_WORDS = 0.5
 
 _log = Logger()
 
@@ -35,7 +41,7 @@ class EventService:
     """Serves one call, in a thread of the pool.
 
     :ivar call_from_thread: like ``reactor.callFromThread``. :ivar timeout: seconds that an answer may take, so that
-        a stopped reactor cannot hold the thread.
+        a stopped reactor cannot hold the thread. :ivar largest: bytes of a message without its compression.
     """
 
     _submit: Submit
@@ -43,10 +49,17 @@ class EventService:
     _id_header: str
     _call_from_thread: Callable[..., Any]
     _timeout: float
+    _largest: int = LimitSettings().body
 
     def send_event(self, body: bytes, context: grpc.ServicerContext) -> bytes:
         """:param body: a ``SendEventRequest``. :return: a ``SendEventResponse``."""
         client = Client(self._client(context), "grpc", context.peer().rpartition(":")[0])
+        try:
+            body = unpacked(body, self._largest)
+        except Malformed as refusal:
+            context.abort(grpc.StatusCode.INTERNAL, f"cannot deserialize request: {refusal.reason}")
+        except Refused as refusal:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal.reason)
         answer: Future[Reply] = Future()
         self._call_from_thread(self._take, body, client, context, answer)
         try:
@@ -62,7 +75,7 @@ class EventService:
     def _take(self, body: bytes, client: Client, context: grpc.ServicerContext, answer: Future[Reply]) -> None:
         """In the reactor thread: what a busy reactor has kept waiting for too long is not published any more."""
         try:
-            if context.is_active():
+            if context.is_active() and _has_time(context):
                 self._submit(body, PROTOBUF, client, answer.set_result)
             else:
                 answer.cancel()
@@ -84,6 +97,12 @@ class EventService:
             raise  # not reached: abort() raises
 
 
+def _has_time(context: grpc.ServicerContext) -> bool:
+    """Whether the deadline of a call, if it has one, is still to come: the library takes a moment to notice."""
+    remaining = context.time_remaining()
+    return remaining is None or remaining > 0
+
+
 class _Handlers(grpc.GenericRpcHandler):
     """Both names of the method, with the bytes of its messages as they are."""
 
@@ -99,7 +118,9 @@ class GrpcFront(Service):
     """Owns the gRPC server. Its threads start with the service, since they would not survive a fork.
 
     :ivar in_thread: like ``deferToThread``. :ivar finish_timeout: seconds that calls under way get at the stop.
-    :ivar credentials: for TLS. :ivar port: that is listened on, once the service has started.
+    :ivar credentials: for TLS. :ivar more: methods of other services. :ivar pause: waits for so many seconds.
+    :ivar drain_delay: seconds for which calls are still served when the stop has begun.
+    :ivar port: that is listened on, once the service has started.
     """
 
     _service: EventService
@@ -108,7 +129,11 @@ class GrpcFront(Service):
     _in_thread: Callable[..., Deferred[Any]]
     _finish_timeout: float = 5.0
     _credentials: Callable[[], grpc.ServerCredentials] | None = None
+    _more: Sequence[grpc.GenericRpcHandler] = ()
+    _pause: Callable[[float], Deferred[None]] = lambda seconds: succeed(None)
+    _drain_delay: float = 0.0
     port: int = field(default=0, init=False)
+    _delay: Deferred[None] | None = field(default=None, init=False, repr=False)
     _server: Any = field(default=None, init=False, repr=False)
 
     def startService(self) -> None:
@@ -117,10 +142,11 @@ class GrpcFront(Service):
         pool = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="grpc")
         options = [
             ("grpc.so_reuseport", 0),
+            OPTION,
             ("grpc.max_receive_message_length", self._largest),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT * 1000),
         ]
-        self._server = grpc.server(pool, [_Handlers(self._service.send_event)], options=options)
+        self._server = grpc.server(pool, [_Handlers(self._service.send_event), *self._more], options=options)
         address = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
         try:
             if self._credentials is None:
@@ -134,6 +160,8 @@ class GrpcFront(Service):
 
     def hurry(self) -> None:
         """Wait for nothing any more: a stop that is on its way ends soon."""
+        if self._delay is not None:
+            self._delay.cancel()
         if self._server is not None:
             self._server.stop(0)
 
@@ -144,6 +172,15 @@ class GrpcFront(Service):
 
     async def _stop(self) -> None:
         if self._server is not None:
-            stopped = self._server.stop(self._finish_timeout)
+            if self._drain_delay:
+                await self._linger()
+            # A moment more than the others get, since it is their end at which everybody is answered.
+            stopped = self._server.stop(self._finish_timeout + LAST_WORDS)
             await self._in_thread(stopped.wait)
             self._server = None
+
+    async def _linger(self) -> None:
+        self._delay = self._pause(self._drain_delay)
+        with suppress(Interrupted):
+            await self._delay
+        self._delay = None

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions
@@ -13,6 +15,14 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from raccoon_tx.settings import TlsSettings
+
+
+def _private_key(path: str) -> Any:
+    # OpenSSL would ask whoever sits at the terminal for a passphrase.
+    try:
+        return load_pem_private_key(Path(path).read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
+        raise SSL.Error(str(problem)) from None
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -32,13 +42,13 @@ class Certificates:
         """
         context = CertificateOptions().getContext()
         context.use_certificate_chain_file(settings.certificate)
-        context.use_privatekey_file(settings.private_key)
+        context.use_privatekey(_private_key(settings.private_key))
         context.check_privatekey()
         if settings.client_ca:
             context.load_verify_locations(settings.client_ca)
+            # So that a client with several certificates knows which one to show.
+            context.load_client_ca(settings.client_ca.encode())
             context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-            # Needed for clients that come back to a session, since they are asked for a certificate.
-            context.set_session_id(b"raccoon_tx")
         key, chain = Path(settings.private_key).read_bytes(), Path(settings.certificate).read_bytes()
         authority = Path(settings.client_ca).read_bytes() if settings.client_ca else None
         for_calls = grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authority)
@@ -47,10 +57,10 @@ class Certificates:
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         return SSL.Connection(self._context, None)
 
-    def encrypt(self, factory: Any) -> Any:
+    def encrypt(self, factory: Any, clock: Any) -> Any:
         """A factory of connections like ``factory``, by TLS."""
         creator: Any = self
-        return TLSMemoryBIOFactory(creator, False, factory)
+        return TLSMemoryBIOFactory(creator, False, factory, clock)
 
     def credentials(self) -> grpc.ServerCredentials:
         """For a gRPC port."""

@@ -48,6 +48,12 @@ class Handshake:
     extensions: str = ""
 
 
+def offers(values: Values) -> tuple[str, ...]:
+    """The subprotocols that a client offers, in its order."""
+    tokens = (token.strip() for value in values for token in value.decode("latin-1").split(","))
+    return tuple(filter(None, tokens))
+
+
 def check_handshake(header: dict[str, Values], origins: Callable[[str], bool] | None) -> Handshake:
     """Check the headers of an upgrade.
 
@@ -74,8 +80,5 @@ def check_handshake(header: dict[str, Values], origins: Callable[[str], bool] | 
     key = (values("sec-websocket-key") or [b""])[0].decode("latin-1").strip()
     if not key:
         raise BadHandshake(400, "the Sec-WebSocket-Key header is missing or blank")
-    offered = [
-        token.strip() for value in values("sec-websocket-protocol") for token in value.decode("latin-1").split(",")
-    ]
     extensions = b", ".join(values("sec-websocket-extensions")).decode("latin-1")
-    return Handshake(key, tuple(filter(None, offered)), extensions)
+    return Handshake(key, offers(values("sec-websocket-protocol")), extensions)

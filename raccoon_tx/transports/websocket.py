@@ -1,4 +1,4 @@
-"""Autobahn frames <-> `Ingest.submit`: contract section 5."""
+"""WebSocket messages <-> `Ingest.submit`: contract section 5."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ from functools import partial
 from time import time
 from typing import Any
 
-from attrs import frozen
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from twisted.logger import Logger
+from autobahn.twisted.websocket import WebSocketServerFactory
 
 from raccoon_tx.codec import JSON, PROTOBUF, Codec
 from raccoon_tx.ingest import Submit
+from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, GroupCounts
-from raccoon_tx.model import Answer, Client, Draining, Identity, Outcome, Refused, Reply, Saturated
+from raccoon_tx.model import Ack, Answer, Client, Draining, Identity, Outcome, Refused, Reply, Saturated
 from raccoon_tx.settings import LimitSettings, WebSocketSettings
+from raccoon_tx.transports.admission import Admission
+from raccoon_tx.transports.bounded import CLOSE_TIMEOUT, HANDSHAKE, PING, BoundedSocket, Quiet, Timers, first_codec
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.upgrade import Handshake
 
 GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR = 1001, 1008, 1011
 
-#: What a ping carries, as in the server that this one replaces.
-PING = b"--ping--"
-
-#: Seconds that a peer gets to answer a close frame.
-CLOSE_TIMEOUT = 1.0
-
-#: Bytes that the text of a close frame may have (RFC 6455, section 5.5).
-LONGEST_CLOSE_TEXT = 123
+#: Replies from the publisher: what `event_rtt_ms` and `ack_event_rtt_ms` are about.
+_PUBLISHED = (Outcome.OK, Outcome.FAILED)
 
 _SHUTTING_DOWN = "shutting down, send it again on a new connection"
 _TOO_MANY = "overloaded: too many unanswered batches on this connection"
@@ -37,114 +32,121 @@ _TOO_MANY = "overloaded: too many unanswered batches on this connection"
 _log = Logger()
 
 
-class _Quiet:
-    """Autobahn's own log. It has a line for every frame and for every client that breaks the protocol; what is
-    worth a line of ours is said by us."""
-
-    def _nothing(self, *_args: Any, **_values: Any) -> None:
-        pass
-
-    trace = debug = info = warn = _nothing
-
-    def error(self, message: str, **values: Any) -> None:
-        _log.error("WebSocket library: " + message, **values)
-
-    critical = error
-
-
-@frozen
-class _Timer:
-    """Autobahn's timers, by our clock. Its own are on the global reactor, and up to a second early."""
-
-    call_later: Callable[..., Any]
-
-
-def close_text(text: str) -> str:
-    """``text`` cut, at a character, to what fits into a close frame."""
-    return text.encode("utf-8")[:LONGEST_CLOSE_TEXT].decode("utf-8", "ignore")
-
-
-class EventSocket(WebSocketServerProtocol):
+class EventSocket(BoundedSocket):
     """One connection. The handshake was checked before, in `raccoon_tx.transports.upgrade`.
 
-    :ivar client: who it is. :ivar handshake: as it was checked.
+    :ivar client: who it is. :ivar last_heard: when its last bytes came.
     """
 
     factory: EventSocketFactory
-    transport: Any
-    log = _Quiet()
 
     def __init__(self, client: Client, handshake: Handshake, counts: GroupCounts) -> None:
-        super().__init__()
+        super().__init__(handshake, counts)
         self.client = client
         self.last_heard = 0.0
-        self._handshake = handshake
-        self._counts = counts
         self._opened = 0.0
         self._slot: int | None = None
         self._unanswered = 0
         self._draining = False
         self._given_up = False
-        self._unread: int | None = None
-        self._write_deadline: Any = None
+        self._replaced = False
+        self._asked = False
+        self._held: list[tuple[bytes, Codec, Answer]] | None = None
+        self._held_bytes = 0
 
-    def succeedHandshake(self, res: Any) -> None:
-        # Any key that is not blank is good enough; Autobahn was shown one of the usual form.
-        self._wskey = self._handshake.key
-        super().succeedHandshake(res)
+    # Admission
+
+    @property
+    def identity(self) -> Identity:
+        return self.client.identity
 
     def onOpen(self) -> None:
-        refusal = self.factory.connections.admit(self.client.identity)
-        if refusal is not None:
-            self._refuse(refusal)
-            return
+        self.last_heard = self.factory.clock.seconds()
+        self.factory.admission.enter(self)
+
+    def let_in(self) -> None:
         self._counts.connected += 1
         self._counts.open += 1
-        self._opened = self.last_heard = self.factory.clock.seconds()
+        self._opened = self.factory.clock.seconds()
         self._slot = self.factory.keepalive.add(self)
+        if self._held is None:
+            self._stay()
+        self._take_held()
+
+    def wait(self) -> None:
+        self._held = []
+        self._stay()
+
+    def _stay(self) -> None:
         self.factory.open.add(self)
         self.transport.registerProducer(self, True)
 
-    def _refuse(self, refusal: Reply) -> None:
+    def refuse(self, refusal: Reply) -> None:
+        self._held = None
+        self.factory.open.discard(self)
         duplicate = refusal.outcome is Outcome.DUPLICATE_CONNECTION
         self._counts.refuse("exists" if duplicate else "serverlimit")
-        text = f"duplicate connection: {self.client.identity.id}" if duplicate else "Max connection reached"
-        self._send_reply(PROTOBUF, True, refusal)
-        self._close(POLICY_VIOLATION, close_text(text))
+        codec = first_codec(self.subprotocol)
+        self._send_reply(codec, codec is PROTOBUF, refusal)
+        text = f"duplicate connection: {self.identity.id}" if duplicate else "Max connection reached"
+        self.close(POLICY_VIOLATION, text)
+
+    def replaced(self) -> None:
+        self._replaced = True
+        self.close(POLICY_VIOLATION, "replaced by a new connection of this client")
+
+    def ask(self) -> None:
+        self._asked = True
+        self.ping()
+
+    def give_way(self) -> None:
+        self._given_up = True
+        self.abort()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if self._slot is not None:
             self.factory.keepalive.remove(self, self._slot)
-            self.factory.connections.release(self.client.identity)
             self._counts.open -= 1
             self._counts.sessions.observe((self.factory.clock.seconds() - self._opened) * 1000)
             self._count_end(code)
-            self.factory.open.discard(self)
-            self._slot = None
-        closing: Any = self.closeHandshakeTimeoutCall
-        if closing is not None:
-            closing.cancel()
-        self.resumeProducing()
+        if self._slot is not None or self._held is not None:
+            self._slot = self._held = None
+            self.factory.admission.leave(self)
+        self.factory.open.discard(self)
+        super().onClose(wasClean, code, reason)
 
     def _count_end(self, code: int | None) -> None:
         # An orderly end is no failure (contract section 12.1).
         if self._given_up:
             self._counts.could_not_read("unknown")
+        elif self._replaced:
+            pass
         elif code in (None, 1005, 1006) and not self._draining:
             self._counts.could_not_read("closeerror")
         elif code not in (None, 1000, 1001, 1005, 1006):
             self._counts.could_not_read("unknown")
 
+    # Messages
+
     def dataReceived(self, data: bytes) -> None:
         self.last_heard = self.factory.clock.seconds()
         super().dataReceived(data)
+        if self._asked and self.state == self.STATE_OPEN:
+            self._asked = False
+            self.factory.admission.heard(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        if self.state != self.STATE_OPEN or self._slot is None:
+        if self.state != self.STATE_OPEN:
             return
         codec: Codec = PROTOBUF if isBinary else JSON
-        answer = partial(self._answer, codec, isBinary)
+        answer = partial(self._answer, codec, isBinary, self.last_heard)
         self._unanswered += 1
+        if self._held is None:
+            self._take(payload, codec, answer)
+        else:
+            self._hold(payload, codec, answer)
+
+    def _take(self, payload: bytes, codec: Codec, answer: Answer) -> None:
         try:
             if self._draining:
                 self._turn_away(payload, codec, Draining(_SHUTTING_DOWN, retry_after=1.0), answer)
@@ -154,7 +156,7 @@ class EventSocket(WebSocketServerProtocol):
                 self.factory.submit(payload, codec, self.client, answer)
         except Exception:
             _log.failure("a batch could not be taken")
-            self._close(INTERNAL_ERROR, "internal error")
+            self.close(INTERNAL_ERROR, "internal error")
 
     def _turn_away(self, payload: bytes, codec: Codec, refusal: Refused, answer: Answer) -> None:
         # Clients find their batch by its guid, which has to be read all the same.
@@ -165,13 +167,40 @@ class EventSocket(WebSocketServerProtocol):
         else:
             answer(refusal.reply(guid))
 
-    def _answer(self, codec: Codec, binary: bool, reply: Reply) -> None:
+    def _hold(self, payload: bytes, codec: Codec, answer: Answer) -> None:
+        """Keep a message until the connection is let in: as many as may be unanswered, and no more bytes together than
+        one of them may have."""
+        assert self._held is not None
+        size = self._held_bytes + len(payload)
+        if self._unanswered > self.factory.max_in_flight or size > self.factory.limit:
+            self._turn_away(payload, codec, Saturated(_TOO_MANY, retry_after=1.0), answer)
+        else:
+            self._held.append((payload, codec, answer))
+            self._held_bytes = size
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, None
+        for each in held or ():
+            self._take(*each)
+
+    def _answer(self, codec: Codec, binary: bool, received: float, reply: Reply) -> None:
         self._unanswered -= 1
         if reply.outcome is Outcome.MALFORMED:
             reply = Reply(reply.outcome, reply.guid, f"cannot deserialize request: {reply.reason}", reply.extra)
-        self._send_reply(codec, binary, reply)
+        if self.factory.timed and reply.outcome in _PUBLISHED and self.state == self.STATE_OPEN:
+            self._send_timed(codec, binary, received, reply)
+        else:
+            self._send_reply(codec, binary, reply)
         if self._draining and not self._unanswered:
             self._say_goodbye()
+
+    def _send_timed(self, codec: Codec, binary: bool, received: float, reply: Reply) -> None:
+        seconds, counts = self.factory.clock.seconds, self.factory.counts
+        called = seconds()
+        self._send_reply(codec, binary, reply)
+        written = seconds()
+        counts.acked.observe((written - called) * 1000)
+        counts.answered.observe((written - received) * 1000)
 
     def _send_reply(self, codec: Codec, binary: bool, reply: Reply) -> None:
         if self.state == self.STATE_OPEN:
@@ -186,14 +215,7 @@ class EventSocket(WebSocketServerProtocol):
             self._send_reply(codec, self.message_is_binary, reply)
         super()._max_message_size_exceeded(msg_size, max_msg_size, text)
 
-    def _close(self, code: int, text: str) -> None:
-        # Autobahn's sendClose() keeps these codes to itself.
-        if self.state == self.STATE_OPEN:
-            self.sendCloseFrame(code=code, reasonUtf8=text.encode("utf-8"))
-
-    def sendCloseFrame(self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False) -> None:
-        # A client's close frame is answered with its code alone.
-        super().sendCloseFrame(code=code, reasonUtf8=None if isReply else reasonUtf8, isReply=isReply)
+    # Life and end
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -202,75 +224,30 @@ class EventSocket(WebSocketServerProtocol):
     def give_up(self) -> None:
         """There was no sign of life: say so, and close."""
         self._given_up = True
-        self._close(GOING_AWAY, "no sign of life")
+        self.close(GOING_AWAY, "no sign of life")
 
     def drain(self) -> None:
         """Answer what was received, take no more, and close."""
         self._draining = True
+        if self._held is not None:
+            self.factory.admission.leave(self)
+            self._take_held()
         if not self._unanswered:
             self._say_goodbye()
 
     def _say_goodbye(self) -> None:
-        self._close(GOING_AWAY, "server shutting down")
-
-    def abort(self) -> None:
-        """Close at once. `onClose` follows; Autobahn, which may be in the middle of writing, gets to know then."""
-        self.transport.abortConnection()
-
-    def dropConnection(self, abort: bool = False) -> None:
-        # Autobahn aborts when it sees a close frame after its own, and cuts off what it has just written: after a
-        # violation of the protocol that is its own. Instead, what is left gets the time that a slow reader gets.
-        super().dropConnection(abort=False)
-        self._limit_writing()
-
-    def onMessageFrameData(self, payload: bytes) -> None:
-        if payload:  # nothing limits the number of empty fragments
-            super().onMessageFrameData(payload)
-
-    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        if self._unread is not None:
-            self._unread += len(data)
-            if self._unread > self.factory.write_buffer_limit:
-                self.abort()
-                return
-        super().sendData(data, sync, chopsize)
-
-    # The transport tells us when the peer is slow to read: IPushProducer. Reading goes on meanwhile, or pings would
-    # be missed.
-
-    def pauseProducing(self) -> None:
-        """The peer does not read what we send: it gets some time, and some buffer, to catch up."""
-        if self._unread is None:
-            self._unread = 0
-            self._limit_writing()
-
-    def resumeProducing(self) -> None:
-        """The peer has read everything, or has gone."""
-        self._unread = None
-        if self._write_deadline is not None:
-            self._write_deadline.cancel()
-            self._write_deadline = None
-
-    def stopProducing(self) -> None:
-        """The connection is lost; `onClose` follows."""
-
-    def _limit_writing(self) -> None:
-        if self._write_deadline is None:
-            self._write_deadline = self.factory.clock.callLater(self.factory.write_wait, self._too_slow)
-
-    def _too_slow(self) -> None:
-        self._write_deadline = None
-        self.abort()
+        self.close(GOING_AWAY, "server shutting down")
 
 
 class EventSocketFactory(WebSocketServerFactory):
     """Makes the connections, and has what they share.
 
-    :ivar submit: like `Ingest.submit`. :ivar connections: who is let in. :ivar open: those who were.
-    :ivar counts: what is counted. :ivar guids: makes the memory of a connection for its batches, if it has one.
+    :ivar submit: like `Ingest.submit`. :ivar connections: those that were let in. :ivar open: those that are to be
+        closed in due form at the end, which may be waiting to be let in. :ivar counts: what is counted.
+    :ivar guids: makes the memory of a connection for its batches, if it has one. :ivar ack: when batches are answered.
     """
 
-    log = _Quiet()
+    log = Quiet()
 
     def __init__(
         self,
@@ -282,19 +259,22 @@ class EventSocketFactory(WebSocketServerFactory):
         clock: Any,
         counts: Counts,
         guids: Callable[[], Any] = lambda: None,
+        ack: Ack = Ack.ACCEPTED,
     ) -> None:
         super().__init__(reactor=clock, server="")
-        self._batched_timer = _Timer(clock.callLater)
+        self._batched_timer = Timers(clock.callLater)
         self.submit = submit
-        self.connections = connections
+        self.admission = Admission(connections, settings.duplicate_policy, clock)
         self.keepalive = keepalive
         self.clock = clock
         self.counts = counts
+        self.timed = ack is Ack.DELIVERED
         self._guids = guids
         self.open: set[EventSocket] = set()
         self.max_in_flight = settings.max_in_flight
         self.write_wait = settings.write_wait
         self.write_buffer_limit = settings.write_buffer_limit
+        self.compression = settings.compression
         self.limit = limits.body
         self.setProtocolOptions(
             versions=[13],
@@ -318,12 +298,5 @@ class EventSocketFactory(WebSocketServerFactory):
         else:
             transport.protocol = socket
         socket.makeConnection(transport)
-        socket.dataReceived(_HANDSHAKE)
+        socket.dataReceived(HANDSHAKE)
         return socket
-
-
-#: Stands for every handshake: what counts in the real one has been looked at before.
-_HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
