@@ -7,12 +7,10 @@ from functools import partial
 from time import time
 from typing import Any
 
-from attrs import frozen
 from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx import logs
-from raccoon_tx._version import __version__
 from raccoon_tx.clock import pause
 from raccoon_tx.codec import protobuf
 from raccoon_tx.dedup import Guids
@@ -24,7 +22,6 @@ from raccoon_tx.metrics.kafka_statistics import KafkaStatistics
 from raccoon_tx.metrics.prometheus import PrometheusExporter
 from raccoon_tx.metrics.statsd import StatsdExporter
 from raccoon_tx.options import Options
-from raccoon_tx.pipeline import Pipeline
 from raccoon_tx.process import UnderTwistd, or_exit, tell_status
 from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.embedded import EmbeddedBroker
@@ -36,6 +33,7 @@ from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.records import FullRecords
 from raccoon_tx.reload import reload
 from raccoon_tx.routing import Route, Routes
+from raccoon_tx.server import Parts, Server
 from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.signals import install
 from raccoon_tx.transports.connections import Connections
@@ -65,62 +63,6 @@ SCRAPERS = 16
 GRPC_MARGIN = 5.0
 
 _log = Logger()
-
-
-@frozen
-class Parts:
-    """What others want to ask after the start. :ivar broker: only with the embedded publisher."""
-
-    http: HttpFront
-    grpc: GrpcFront
-    publisher: KafkaPublisher | LogPublisher
-    broker: EmbeddedBroker | None
-    routes: Routes
-    rate_limit: RateLimit
-    certificates: Certificates | None
-    counts: Counts
-
-
-class Server(Pipeline):
-    """The whole server. :ivar parts: of it."""
-
-    def __init__(self, settings: Settings, parts: Parts, services: list[Service]) -> None:
-        super().__init__()
-        self._settings = settings
-        self.parts = parts
-        for service in services:
-            service.setServiceParent(self)
-
-    @property
-    def abandoned(self) -> int:
-        """Events that could not be delivered before the stop."""
-        return sum(self.parts.publisher.abandoned.values())
-
-    def change(self, settings: Settings) -> None:
-        """Take over what can change while the server runs: log level, certificates, rate limit, allowed types.
-
-        :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used; then nothing has changed.
-        """
-        before, parts = self._settings, self.parts
-        if parts.certificates is not None and settings.tls.certificate:
-            parts.certificates.load(settings.tls)
-        logs.threshold.set(settings.log.level)
-        parts.routes.allow(settings.routing.allowed_types)
-        if settings.rate_limit != before.rate_limit:
-            parts.rate_limit.change(settings.rate_limit.events_per_second, settings.rate_limit.burst)
-        self._settings = settings
-
-    def startService(self) -> None:
-        super().startService()
-        _log.info(
-            "raccoon_tx {version} is ready: HTTP port {http} (REST and WebSocket), gRPC port {grpc}, "
-            "publisher {publisher}, event.ack {ack}",
-            version=__version__,
-            http=self.parts.http.port,
-            grpc=self.parts.grpc.port,
-            publisher=self._settings.publisher,
-            ack=int(self._settings.ack),
-        )
 
 
 def _publisher(

@@ -39,7 +39,7 @@ PLAIN = {
 }
 
 #: Put the parts together, or run them, so they may know everybody.
-ABOVE = {"tap", "runner", "demo", "demo_clients", "cli", "options", "signals", "reload", "process"}
+ABOVE = {"tap", "server", "runner", "demo", "demo_clients", "cli", "options", "signals", "reload", "process"}
 
 #: What each room may know of the others, beside itself; everybody may know `model`, `settings`, `clock`, `logs`
 #: and `metrics.counts`.
