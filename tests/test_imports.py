@@ -35,6 +35,8 @@ PLAIN = {
     "transports.connections",
     "transports.media",
     "transports.upgrade",
+    "transports.cors",
+    "transports.health",
     "config",
 }
 
