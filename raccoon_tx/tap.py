@@ -203,7 +203,17 @@ def _http(
     )
     resource: Any = api.app.resource()
     times = settings.http.head_timeout, settings.http.body_timeout
-    site = EventSite(resource, settings.limits.body, reactor, IDLE_TIMEOUT, counts, *times, cors, api.group)
+    site = EventSite(
+        resource,
+        settings.limits.body,
+        reactor,
+        IDLE_TIMEOUT,
+        counts,
+        *times,
+        cors,
+        api.group,
+        settings.http.accept_text_plain,
+    )
     http = HttpFront(
         reactor,
         site,

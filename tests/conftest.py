@@ -21,9 +21,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="mock",
         help="what the integration tests talk to: librdkafka's mock cluster, or a real Apache Kafka node",
     )
+    parser.addoption(
+        "--server-command",
+        help="command line of the server that tests/conformance is about (default: this checkout's)",
+    )
+    parser.addoption(
+        "--program-command",
+        help="command line of the program of contract section 14 (default: --server-command without `server`, or this "
+        "checkout's)",
+    )
+    parser.addoption(
+        "--later",
+        action="store_true",
+        help="also the conformance tests of what is still to be built: the spool, workers, the status page",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "later: of a feature that is still to be built, so runs only with --later")
     config.addinivalue_line("markers", "broker: runs against whatever --broker says")
     config.addinivalue_line("markers", "kafka: needs a real Apache Kafka node, so runs only with --broker=kafka")
 
@@ -36,9 +51,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("broker")
         if "kafka_node" in wanted:
             item.add_marker("kafka")
+    if not config.getoption("--later"):
+        deselect(config, items, "later")
     if config.getoption("--broker") != "kafka":
-        left_out = [item for item in items if item.get_closest_marker("kafka")]
-        items[:] = [item for item in items if not item.get_closest_marker("kafka")]
+        deselect(config, items, "kafka")
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], mark: str) -> None:
+    """Leave out what bears this mark."""
+    left_out = [item for item in items if item.get_closest_marker(mark)]
+    items[:] = [item for item in items if not item.get_closest_marker(mark)]
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import gzip
 import re
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -35,8 +36,13 @@ from tests.wire import (
     frame,
     handshake,
     post,
-    request,
 )
+from tests.wire import (
+    request as any_request,
+)
+
+#: Bodies are in an encoding that is read, unless a test says otherwise.
+request = partial(any_request, Content_Type="application/json")
 
 PING = request("GET", "/ping")
 TOO_LARGE = "too large: a body may have at most 1000 bytes"

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, PredicateResult, capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx import logs

@@ -505,15 +505,24 @@ class CountTests(RestTestCase):
 
     def test_too_large(self) -> None:
         """A body that is refused before it is there counts once, under its group, in each of its forms."""
+        odd = {"Transfer_Encoding": "chunked", "Content_Type": "text/json"}
         for data, more in (
             (post(bytes(1001), X_User_Group="g"), b""),
-            (request(Content_Length="99999", X_User_Group="g"), bytes(99999)),
+            (request(Content_Length="99999", Content_Type="text/json", X_User_Group="g"), bytes(99999)),
             (post(chunked(bytes(1001)), Transfer_Encoding="chunked", X_User_Group="g"), b""),
-            (request(Transfer_Encoding="chunked", X_User_Group="g") + b"fff\r\n" + bytes(1001), b"nonsense"),
+            (request(**odd, X_User_Group="g") + b"fff\r\n" + bytes(1001), b"nonsense"),
         ):
             self.house.client().send(data, more)
         self.house.client().send(post(bytes(1001), X_User_Group="x" * 257))
         self.assertEqual(self.counted(), {"g": {"toolarge": 4}, "NA": {"toolarge": 1}})
+
+    def test_too_large_in_no_encoding(self) -> None:
+        """A body that is too large, and in an encoding that nobody reads, is told and counted as the latter."""
+        client = self.house.client()
+        client.send(request(Content_Length="99999", Content_Type="text/html", X_User_Group="g"))
+        (answer,) = client.answers()
+        self.assertEqual((answer.status, json.loads(answer.body)["reason"]), (400, "invalid content type"))
+        self.assertEqual(self.counted(), {"NA": {"unknowncontentype": 1}})
 
     def test_late(self) -> None:
         """So does a batch that is late."""

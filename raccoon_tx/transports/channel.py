@@ -21,8 +21,8 @@ from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Outcome, Reply
 from raccoon_tx.transports.cors import Cors
 from raccoon_tx.transports.http_request import EventRequest, clean
-from raccoon_tx.transports.media import codec_for
-from raccoon_tx.transports.rest import EVENTS, NOBODY, response, response_codec, text_header
+from raccoon_tx.transports.media import codec_for, too_large
+from raccoon_tx.transports.rest import BAD_TYPE, EVENTS, NOBODY, before_decoding, response, response_codec, text_header
 
 #: Seconds that a client gets to finish sending what was refused.
 DRAIN_TIME = 5.0
@@ -75,11 +75,24 @@ class EventChannel(HTTPChannel):
         """Whether a body has begun and not come to an end."""
         return bool(self._reading and self.requests and self.requests[-1].content is not None and not self.early)
 
+    def _brings_batch(self) -> bool:
+        return bool(self._command == b"POST" and clean(self._path.partition(b"?")[0]) == EVENTS.encode())
+
     def _count(self, outcome: Outcome) -> None:
         """Count the batch that will not be read, if there is one in the request that is under way."""
-        if self._command == b"POST" and clean(self._path.partition(b"?")[0]) == EVENTS.encode():
+        if self._brings_batch():
             group = self.factory.group_of(self.requests[-1])
             self.factory.counts.group(group).could_not_read(REASONS[outcome])
+
+    def answer_too_large(self) -> None:
+        """The body of the request that is under way is over the limit."""
+        content_type = text_header(self.requests[-1], "content-type")
+        if self._brings_batch() and codec_for(content_type, self.factory.text_plain) is None:
+            # A batch that would not be read anyway is told so first (contract section 4.3).
+            self.factory.counts.group(NOBODY).could_not_read(REASONS[Outcome.UNKNOWN_TYPE])
+            self.answer_early(BAD_TYPE)
+        else:
+            self.answer_early(before_decoding(too_large(self.factory.largest_body)), Outcome.TOO_LARGE)
 
     def readConnectionLost(self) -> None:
         """The client has sent all it wants to send, and may be waiting for its answers."""
@@ -110,7 +123,8 @@ class EventChannel(HTTPChannel):
         if self.requests:
             request = self.requests[-1]
             request.refused = True
-            codec = response_codec(request, codec_for(text_header(request, "content-type")))
+            if reply is not BAD_TYPE:
+                codec = response_codec(request, codec_for(text_header(request, "content-type")))
             if self.factory.cors is not None:
                 for name, value in request.judge(self.factory.cors, "POST").headers:
                     answer.setRawHeaders(name.encode(), [value.encode("latin-1")])
@@ -255,6 +269,7 @@ class EventSite(Site):
         body_timeout: float = 30.0,
         cors: Cors | None = None,
         group_of: Callable[[Any], str] = nobody_known,
+        text_plain: bool = False,
     ) -> None:
         super().__init__(
             resource,
@@ -266,6 +281,7 @@ class EventSite(Site):
         self.counts = counts
         self.cors = cors
         self.group_of = group_of
+        self.text_plain = text_plain
         self.idle_timeout = idle_timeout
         self.head_timeout = head_timeout
         self.body_timeout = body_timeout

@@ -10,10 +10,8 @@ from urllib.parse import quote, unquote_to_bytes
 from twisted.web.http import datetimeToString
 from twisted.web.server import Request
 
-from raccoon_tx.model import Outcome
 from raccoon_tx.transports.cors import Cors, Verdict
-from raccoon_tx.transports.media import too_large
-from raccoon_tx.transports.rest import allowed, before_decoding, text_header
+from raccoon_tx.transports.rest import allowed, text_header
 
 #: Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
 DRAINED = 16 * 1024 * 1024
@@ -74,8 +72,7 @@ class EventRequest(Request):
 
     def _refuse(self) -> None:
         self.content = BytesIO()
-        reply = before_decoding(too_large(self.channel.factory.largest_body))
-        self.channel.answer_early(reply, Outcome.TOO_LARGE)
+        self.channel.answer_too_large()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if self.refused:

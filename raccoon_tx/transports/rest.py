@@ -49,7 +49,8 @@ _STATUS = {
 #: The group under which batches are counted whose client is not known.
 NOBODY = "NA"
 
-_BAD_TYPE = Reply(Outcome.UNKNOWN_TYPE, None, "invalid content type")
+#: To a batch in an encoding that is not understood.
+BAD_TYPE = Reply(Outcome.UNKNOWN_TYPE, None, "invalid content type")
 _FOREIGN = Reply(Outcome.FOREIGN, None, "the Origin is not allowed")
 
 _log = Logger()
@@ -190,7 +191,7 @@ class RestApi:
         codec = codec_for(text_header(request, "content-type"), self._text_plain)
         if codec is None:
             self._counts.group(NOBODY).could_not_read(REASONS[Outcome.UNKNOWN_TYPE])
-            return write_reply(request, JSON, _BAD_TYPE)
+            return write_reply(request, JSON, BAD_TYPE)
         back = response_codec(request, codec)
         if request.foreign and self._refuse_foreign and not _own_page(request):
             return write_reply(request, back, _FOREIGN)

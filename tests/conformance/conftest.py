@@ -23,27 +23,6 @@ _PROGRAM = str(Path(sys.executable).with_name("raccoon"))
 _CHECKOUT = str(Path(__file__).parents[2])
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--server-command",
-        default=f"{shlex.quote(_PROGRAM)} server",
-        help="command line of the server that the conformance tests are about (default: this checkout's)",
-    )
-    parser.addoption(
-        "--program-command",
-        default=None,
-        help="command line of the program of contract section 14 (default: --server-command without `server`, or "
-        "this checkout's)",
-    )
-
-
-def _option(config: pytest.Config, name: str) -> str | None:
-    """The value of an option; it has none if this file was read after the command line."""
-    value = config.getoption(name, default=None)
-    assert value is None or isinstance(value, str)
-    return value
-
-
 def _surroundings() -> dict[str, str]:
     """A server of this checkout is the one beside these tests, wherever else it may be installed."""
     path = os.environ.get("PYTHONPATH", _CHECKOUT)
@@ -53,14 +32,14 @@ def _surroundings() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def server_command(pytestconfig: pytest.Config) -> Command:
     """Runs the server."""
-    words = shlex.split(_option(pytestconfig, "--server-command") or f"{shlex.quote(_PROGRAM)} server")
+    words = shlex.split(pytestconfig.getoption("--server-command") or f"{shlex.quote(_PROGRAM)} server")
     return Command(words, _surroundings())
 
 
 @pytest.fixture(scope="session")
 def program(pytestconfig: pytest.Config, server_command: Command) -> Command:
     """Runs the other commands."""
-    given = _option(pytestconfig, "--program-command")
+    given = pytestconfig.getoption("--program-command")
     if given:
         words = shlex.split(given)
     elif server_command.words[-1] == "server":

@@ -93,6 +93,7 @@ def test_s15_1_embedded(farm: Farm) -> None:
         assert re.search(r"127\.0\.0\.1:\d+", server.log)
 
 
+@pytest.mark.later
 def test_s15_1_workers(farm: Farm) -> None:
     """Several processes share the ports, and the table of connections."""
     with farm.own(SERVER_WORKERS=2) as server, websocket(server, "1") as first:
@@ -106,6 +107,7 @@ def test_s15_1_workers(farm: Farm) -> None:
         assert len(children) >= 1
 
 
+@pytest.mark.later
 def test_s15_4_status_page(farm: Farm) -> None:
     """There is a status page, if it was asked for."""
     (port,) = free_ports(1)
