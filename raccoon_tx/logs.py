@@ -125,6 +125,11 @@ def observer(stream: TextIO, form: str, important: Callable[[LogEvent], Any]) ->
     return cast("ILogObserver", filtered)
 
 
+def json_log() -> ILogObserver:
+    """For ``twistd --logger=raccoon_tx.logs.json_log``, which has a log of its own: JSON lines to standard output."""
+    return observer(sys.stdout, "json", threshold)
+
+
 def begin(form: str, level: str, stream: Any = None) -> None:
     """Send all log lines of the process to ``stream``, which is standard output if not given."""
     threshold.set(level)

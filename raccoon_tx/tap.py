@@ -62,6 +62,11 @@ SCRAPERS = 16
 #: Seconds that a gRPC call waits beyond the time in which the publisher answers everything.
 GRPC_MARGIN = 5.0
 
+#: Under ``twistd``, whose log is its own.
+_FORMAT_HINT: dict[str, list[str]] = {
+    "json": ["LOG_FORMAT (--log.format) has no effect under twistd; use twistd --logger=raccoon_tx.logs.json_log"]
+}
+
 _log = Logger()
 
 
@@ -278,7 +283,7 @@ def makeService(options: Options, reactor: Any = None) -> MultiService:
     if reactor is not None:
         return build(loaded.settings, reactor)
     logs.threshold.set(loaded.settings.log.level)
-    for warning in loaded.warnings:
+    for warning in [*loaded.warnings, *_FORMAT_HINT.get(loaded.settings.log.format, ())]:
         _log.warn("{warning}", warning=warning)
     from twisted.internet import reactor as global_reactor
 

@@ -335,11 +335,10 @@ class LimitTests(HttpTestCase):
         self.assert_too_large(self.client.ask(request(Content_Length="1001", Expect="100-continue")))
 
     def test_accept(self) -> None:
-        """The refusal is in the encoding of the request, or in the one it asks for; JSON if it has none."""
+        """The refusal is in the encoding of the request, or in the one it asks for."""
         for headers, kind in (
             ({"Content_Type": "application/proto"}, "application/proto"),
             ({"Content_Type": "application/json", "Accept": "application/proto"}, "application/proto"),
-            ({"Content_Type": "text/html"}, "application/json"),
             ({}, "application/json"),
         ):
             self.assert_too_large(self.house.client().ask(request(Content_Length="9999", **headers)), kind)
