@@ -19,7 +19,7 @@ from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2 import SendEventRequ
 from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2_grpc import EventServiceStub
 
 #: Seconds that one request may take.
-TIMEOUT = 10
+TIMEOUT = 5
 
 #: An event of the demo: its type, the topic it has to arrive in, and its bytes.
 Sent = tuple[str, str, bytes]

@@ -39,7 +39,13 @@ class Pipeline(MultiService):
 
     def hurry(self) -> None:
         """Wait for nothing any more: a stop that is on its way ends soon."""
-        for child in self.services:
-            hurry = getattr(child, "hurry", None)
-            if hurry is not None:
-                hurry()
+        _hurry(self)
+
+
+def _hurry(services: MultiService) -> None:
+    for child in services.services:
+        hurry = getattr(child, "hurry", None)
+        if hurry is not None:
+            hurry()
+        elif isinstance(child, MultiService):
+            _hurry(child)

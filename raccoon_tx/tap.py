@@ -149,12 +149,17 @@ def build(settings: Settings, reactor: Any) -> Server:
         drain_delay=settings.stop.drain_delay,
         drain_window=settings.stop.drain_window,
         finish_timeout=settings.stop.flush_timeout,
+        give_up=publisher.give_up,
     )
     patience = settings.kafka.publish_timeout + settings.buffer.patience + GRPC_MARGIN
     service = EventService(ingest.submit, identify, settings.identity.id_header, _from_thread(reactor), patience)
     grpc = GrpcFront(service, settings.grpc, settings.limits.body, _in_thread(reactor), settings.stop.flush_timeout)
 
-    rooms: list[Service] = [http, grpc, keepalive, publisher]
+    # The fronts stop side by side: neither hands anything to the other.
+    fronts = MultiService()
+    http.setServiceParent(fronts)
+    grpc.setServiceParent(fronts)
+    rooms: list[Service] = [fronts, keepalive, publisher]
     if broker is not None:
         rooms.append(broker)
     return Server(settings, Parts(http, grpc, publisher, broker), rooms)

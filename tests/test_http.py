@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from raccoon_tx.model import Draining
+from raccoon_tx.model import Draining, Outcome, Reply
 from raccoon_tx.settings import LimitSettings, WebSocketSettings
 from raccoon_tx.transports import channel
 from raccoon_tx.transports.channel import DRAIN_TIME, EventRequest
-from raccoon_tx.transports.http import HttpFront
+from raccoon_tx.transports.http import LAST_WORDS, HttpFront
 from tests.wire import (
     CLOSE,
     JSON_BATCH,
@@ -577,7 +577,7 @@ class StopTests(HttpTestCase):
         super().setUp()
         self.client.hang_up()
 
-    def start(self, **times: float) -> HttpFront:
+    def start(self, **times: Any) -> HttpFront:
         self.front = self.house.front(**times)
         return self.front
 
@@ -672,6 +672,28 @@ class StopTests(HttpTestCase):
         self.run_for(0.1)
         self.successResultOf(stopped)
 
+    def test_last_words(self) -> None:
+        """Who still waits for an answer when time is over gets one, and a moment to read it."""
+        given_up: list[str] = []
+
+        def give_up() -> None:
+            given_up.append("all")
+            self.house.outcome = Reply(Outcome.EXPIRED, "1234")
+            self.house.answer()
+
+        self.start(finish_timeout=5.0, give_up=give_up)
+        self.house.held = True
+        rest, socket = self.house.client(), self.house.socket(X_User_ID="1")
+        rest.send(post())
+        socket.tell(TEXT, JSON_BATCH)
+        stopped = self.stop()
+        self.run_for(4.9)
+        self.assertEqual(given_up, [])
+        self.run_for(0.2)
+        self.assertEqual(given_up, ["all"])
+        self.successResultOf(stopped)
+        self.assertEqual([answer.status for answer in rest.answers()], [504])
+
     def test_leftovers(self) -> None:
         """What is not finished in time is cut off, silent or not, reading or not."""
         self.start(finish_timeout=5.0)
@@ -690,7 +712,7 @@ class StopTests(HttpTestCase):
         deaf.wire.blocked = True
         deaf.send(PING)
         stopped = self.stop()
-        self.run_for(4.9)
+        self.run_for(4.9 + LAST_WORDS)
         self.assertNoResult(stopped)
         self.run_for(0.2)
         self.successResultOf(stopped)

@@ -313,6 +313,20 @@ class KafkaPublisherTests(SynchronousTestCase):
         self.assertEqual({reply.guid: reply.outcome for reply in self.answers}["sent"], Outcome.FAILED)
         self.assertEqual({reply.guid: reply.outcome for reply in self.answers}["waiting"], Outcome.SATURATED)
 
+    def test_give_up(self) -> None:
+        """Everybody who waits is answered, whether the producer has the batch or not; nothing is taken back."""
+        self.kafka.held = True
+        self.send(("a", b"1"), ("a", b"2"), ("a", b"3"), guid="sent")
+        self.send(("a", b"4"), ("a", b"5"), guid="waiting")
+        self.publisher.give_up()
+        self.assertEqual(
+            {reply.guid: reply.outcome for reply in self.answers},
+            {"sent": Outcome.EXPIRED, "waiting": Outcome.DRAINING},
+        )
+        self.kafka.held = False
+        self.tick()
+        self.assertEqual((self.kafka.topics["a"], len(self.answers)), ([b"1", b"2", b"3"], 2))
+
     def test_hurry(self) -> None:
         """A hurried stop waits for nothing, and still counts what it leaves behind."""
         self.kafka.held = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -78,7 +78,10 @@ class PipelineTests(SynchronousTestCase):
         self.assertEqual(self.diary, ["stop front", "stop middle", "stop back"])
 
     def test_hurry(self) -> None:
-        """Everybody who can hurry is told to."""
+        """Everybody who can hurry is told to, also those who stand side by side."""
         Service().setServiceParent(self.pipeline)
+        beside = MultiService()
+        Room("beside", self.diary).setServiceParent(beside)
+        beside.setServiceParent(self.pipeline)
         self.pipeline.hurry()
-        self.assertEqual(self.diary, ["hurry front", "hurry middle", "hurry back"])
+        self.assertEqual(self.diary, ["hurry front", "hurry middle", "hurry back", "hurry beside"])

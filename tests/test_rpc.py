@@ -15,7 +15,7 @@ from raccoon_tx.model import Answer, Identity, Malformed, Outcome, Refused, Repl
 from raccoon_tx.settings import GrpcSettings, IdentitySettings
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.listen import PortTaken
-from raccoon_tx.transports.rpc import EventService, GrpcFront
+from raccoon_tx.transports.rpc import LAST_WORDS, EventService, GrpcFront
 from tests.wire import PROTO_BATCH, PROTO_OK, WireTestCase, read_protobuf
 
 
@@ -302,14 +302,14 @@ class GrpcFrontTests(WireTestCase):
         front = self.front()
         front.startService()
         stopped = front.stopService()
-        self.assertEqual(self.servers[0].stops, [3.0])
+        self.assertEqual(self.servers[0].stops, [3.0 + LAST_WORDS])
         self.assertNoResult(stopped)
         wait, waiting = self.waiting[0]
         self.servers[0].stopped.set()
         waiting.callback(wait())
         self.successResultOf(stopped)
         front.hurry()
-        self.assertEqual(self.servers[0].stops, [3.0])
+        self.assertEqual(self.servers[0].stops, [3.0 + LAST_WORDS])
 
     def test_hurry(self) -> None:
         """When there is no time left, the calls under way get none."""
@@ -317,4 +317,4 @@ class GrpcFrontTests(WireTestCase):
         front.startService()
         front.stopService()
         front.hurry()
-        self.assertEqual(self.servers[0].stops, [3.0, 0])
+        self.assertEqual(self.servers[0].stops, [3.0 + LAST_WORDS, 0])

@@ -64,7 +64,7 @@ class MakeServiceTests(SynchronousTestCase):
     def test_order(self) -> None:
         """What takes events comes before what passes them on."""
         names = [type(service).__name__ for service in make().services]
-        self.assertEqual(names, ["HttpFront", "GrpcFront", "KeepAlive", "LogPublisher"])
+        self.assertEqual(names, ["MultiService", "KeepAlive", "LogPublisher"])
 
 
 class BuildTests(SynchronousTestCase):

@@ -471,7 +471,7 @@ class House:
         """:param also: sent in the same segment as the handshake."""
         return SocketClient(self.loop, self.site, *also, **headers)
 
-    def front(self, **times: float) -> HttpFront:
+    def front(self, **times: Any) -> HttpFront:
         """The service that owns the port; it has started."""
         front = HttpFront(self.loop, self.site, self.sockets, "", 8080, **times)
         front.startService()

@@ -30,6 +30,8 @@ _HOPELESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
 }
 
+_DRAINING = "shutting down, send it again later"
+
 
 class Producer(Protocol):
     """The part of ``confluent_kafka.Producer`` that is used; `raccoon_tx.testing.MemoryProducer` is another."""
@@ -108,7 +110,7 @@ class KafkaPublisher(Service):
         :raises Draining: the service stops. Whatever is raised, nothing of the batch was taken.
         """
         if not self.running:
-            raise Draining("shutting down, send it again later", retry_after=retry_after())
+            raise Draining(_DRAINING, retry_after=retry_after())
         if self._reach.away and delivery.ack is Ack.DELIVERED:
             raise Unavailable("unavailable: Kafka cannot be reached, try again later", retry_after=retry_after())
         delivery.carried_by(self)
@@ -219,6 +221,15 @@ class KafkaPublisher(Service):
         if self._reach.away and not delivery.failures:
             self._reach.reached()
 
+    def give_up(self) -> None:
+        """Answer everybody who waits: whoever asked is about to lose the connection. What the producer has goes on
+        its way."""
+        while self._waiting:
+            self._turn_away(self._waiting.popleft()[1], Draining(_DRAINING, retry_after=retry_after()))
+        for delivery in list(self._in_flight):
+            if not delivery.answered:
+                delivery.answer(_expired(delivery))
+
     def hurry(self) -> None:
         """Wait for nothing any more: a stop that is on its way ends soon."""
         self._hurried = True
@@ -233,7 +244,7 @@ class KafkaPublisher(Service):
         self._look_often()
         await self._until(lambda: not self._waiting, self._drain_timeout)
         while self._waiting:
-            self._turn_away(self._waiting.popleft()[1], Draining("shutting down, send it again later"))
+            self._turn_away(self._waiting.popleft()[1], Draining(_DRAINING, retry_after=retry_after()))
         await self._until(self._idle, self._close_timeout)
         if not self._idle():
             await self._abandon()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,8 @@ __all__ = ["EventSite", "HttpFront", "upgrade"]
 
 #: Connections that may wait to be accepted.
 BACKLOG = 4096
+#: Seconds that clients get to take an answer before they are cut off.
+LAST_WORDS = 0.5
 
 
 @define(eq=False)
@@ -26,7 +29,8 @@ class HttpFront(Service):
     """Listens, and at the end lets everybody finish.
 
     :ivar drain_window: seconds over which WebSockets are closed, so that their clients do not all come back at once.
-    :ivar finish_timeout: seconds that requests and batches under way get.
+    :ivar finish_timeout: seconds that requests and batches under way get. :ivar give_up: has those answered that are
+        still under way then.
     :ivar port: that is listened on, once the service has started.
     """
 
@@ -38,6 +42,7 @@ class HttpFront(Service):
     _drain_delay: float = 0.0
     _drain_window: float = 2.0
     _finish_timeout: float = 5.0
+    _give_up: Callable[[], None] = field(default=lambda: None)
     _hurried: bool = field(default=False, init=False)
     _listening: Any = field(default=None, init=False)
 
@@ -83,6 +88,10 @@ class HttpFront(Service):
                 await self._pause(max(due - self._clock.seconds(), 0.01))
             socket.drain()
         limit = self._clock.seconds() + self._finish_timeout
+        while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
+            await deferLater(self._clock, 0.01)
+        self._give_up()
+        limit = self._clock.seconds() + LAST_WORDS
         while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
             await deferLater(self._clock, 0.01)
         for socket in list(self._sockets.open):

@@ -26,6 +26,8 @@ METHODS = tuple(f"/{package}.raccoon.v1beta1.EventService/SendEvent" for package
 
 #: Seconds that a silent connection gets for the HTTP/2 handshake.
 HANDSHAKE_TIMEOUT = 10
+#: Seconds that clients get to take an answer before they are cut off.
+LAST_WORDS = 0.5
 
 _log = Logger()
 
@@ -140,6 +142,7 @@ class GrpcFront(Service):
 
     async def _stop(self) -> None:
         if self._server is not None:
-            stopped = self._server.stop(self._finish_timeout)
+            # A moment more than the others get, since it is their end at which everybody is answered.
+            stopped = self._server.stop(self._finish_timeout + LAST_WORDS)
             await self._in_thread(stopped.wait)
             self._server = None

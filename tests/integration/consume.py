@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from attrs import frozen
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+#: What a node says of a partition that it is about to lead.
+_PASSING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+
 #: A topic, and the number of a partition of it.
 Place = tuple[str, int]
 
@@ -58,7 +61,7 @@ def read_records_until_end(bootstrap: str, topics: Iterable[str], timeout: float
     with _consumer(bootstrap) as consumer:
         ends: dict[Place, int] = {}
         for place in _places(consumer, found, timeout):
-            low, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=timeout)
+            low, high = _watermarks(consumer, place, deadline)
             if low < high:
                 ends[place] = high
         consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in ends])
@@ -106,6 +109,19 @@ def _places(consumer: Consumer, topics: Iterable[str], timeout: float) -> set[Pl
     """The partitions of those topics that exist. All are listed: asking for one by name may create it."""
     known = consumer.list_topics(timeout=max(timeout, 2.0)).topics
     return {(topic, number) for topic in topics if topic in known for number in known[topic].partitions}
+
+
+def _watermarks(consumer: Consumer, place: Place, deadline: float) -> tuple[int, int]:
+    """Where a partition begins and ends. A node that has just started is told who leads before it does."""
+    while True:
+        left = max(deadline - time.monotonic(), 0.1)
+        try:
+            watermarks: tuple[int, int] = consumer.get_watermark_offsets(TopicPartition(*place), timeout=left)
+            return watermarks
+        except KafkaException as problem:
+            if problem.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _messages(consumer: Consumer, left: float) -> list[Message]:
