@@ -691,6 +691,7 @@ class StopTests(HttpTestCase):
         self.assertEqual(given_up, [])
         self.run_for(0.2)
         self.assertEqual(given_up, ["all"])
+        self.run_for(LAST_WORDS)
         self.successResultOf(stopped)
         self.assertEqual([answer.status for answer in rest.answers()], [504])
 
