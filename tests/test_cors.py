@@ -233,7 +233,7 @@ class RowTests(WireCorsTestCase):
     def test_early(self) -> None:
         """And of what was answered before it was complete."""
         for data, seconds, leave, status in (
-            (request(Content_Length="9999", Origin=HERE), 0, False, 413),
+            (request(Content_Length="9999", Content_Type="text/json", Origin=HERE), 0, False, 413),
             (post(chunked(bytes(1001)), Transfer_Encoding="chunked", Origin=HERE), 0, False, 413),
             (post(b"x\r\n", Transfer_Encoding="chunked", Origin=HERE), 0, False, 400),
             (request(Origin=HERE, Transfer_Encoding="gzip", A="b"), 0, False, 400),

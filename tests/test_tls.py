@@ -191,7 +191,7 @@ class RestTests(TlsTestCase):
     def test_refused(self) -> None:
         """A body that is too large is refused before it comes, and the answer gets through."""
         client = self.client()
-        client.send(request(Content_Length="100000") + bytes(50_000))
+        client.send(request(Content_Length="100000", Content_Type="text/json") + bytes(50_000))
         (answer,) = parse_answers(client.received())
         self.assertEqual((answer.status, answer.headers["connection"]), (413, "close"))
         client.send(bytes(50_000))
