@@ -34,5 +34,5 @@ def reload(loaded: Loaded, change: Callable[[Settings], None]) -> None:
         _log.error("SIGHUP: the certificates cannot be used, the old ones stay: {problem}", problem=repr(problem))
     else:
         for warning in now.warnings:
-            _log.warn("{warning}", warning=warning)
+            _log.warn("{text}", text=warning)
         _log.info("SIGHUP: {what} are as configured now; other settings need a restart", what=CHANGING)

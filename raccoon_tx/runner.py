@@ -27,7 +27,7 @@ def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, lo
 
     running: Any = reactor
     for warning in loaded.warnings:
-        _log.warn("{warning}", warning=warning)
+        _log.warn("{text}", text=warning)
     try:
         server: Server = or_exit(partial(build, settings, running))
         or_exit(server.privilegedStartService)

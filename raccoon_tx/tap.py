@@ -284,7 +284,7 @@ def makeService(options: Options, reactor: Any = None) -> MultiService:
         return build(loaded.settings, reactor)
     logs.threshold.set(loaded.settings.log.level)
     for warning in [*loaded.warnings, *_FORMAT_HINT.get(loaded.settings.log.format, ())]:
-        _log.warn("{warning}", warning=warning)
+        _log.warn("{text}", text=warning)
     from twisted.internet import reactor as global_reactor
 
     running: Any = global_reactor
