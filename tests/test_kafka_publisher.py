@@ -14,8 +14,9 @@ from raccoon_tx.delivery import Delivery
 from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Ack, Batch, Draining, Outcome, Reply, Saturated, Unavailable
 from raccoon_tx.publishers.accounts import Accounts
-from raccoon_tx.publishers.kafka import IDLE_INTERVAL, KafkaPublisher, failure
+from raccoon_tx.publishers.kafka import IDLE_INTERVAL, KafkaPublisher
 from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.publishers.words import failure
 from raccoon_tx.testing import MemoryProducer
 from tests.samples import delivery
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,23 +15,14 @@ from twisted.internet.task import LoopingCall
 from raccoon_tx.clock import Clock, looping, pause
 from raccoon_tx.delivery import Delivery
 from raccoon_tx.logs import Logger
-from raccoon_tx.model import Ack, Draining, Outcome, Refused, Reply, Saturated, Unavailable
+from raccoon_tx.model import Ack, Refused
 from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.publishers.words import draining, expired, failure, saturated, unavailable
 from raccoon_tx.report import Failure
 
 #: Seconds between two looks at a producer that has nothing to report.
 IDLE_INTERVAL = 0.1
-
-_HOPELESS = {
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_MSG_SIZE,
-    KafkaError.TOPIC_EXCEPTION,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-}
-
-_DRAINING = "shutting down, send it again later"
-_UNKNOWN_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 
 class Producer(Protocol):
@@ -50,17 +40,6 @@ class Producer(Protocol):
 
 #: Makes a producer that calls back with each error that is not about one message.
 Connect = Callable[[Callable[[KafkaError], None]], Producer]
-
-
-def failure(error: KafkaError) -> Failure:
-    """What a client may read of ``error``: librdkafka's text for its code, which names no host and no setting."""
-    code = error.code()
-    return Failure(KafkaError(code).str(), code not in _HOPELESS, code in _UNKNOWN_TOPIC)
-
-
-def retry_after() -> float:
-    """Seconds until a refused client should come back, different for each so that they do not come together."""
-    return random.uniform(1.0, 3.0)
 
 
 @define(eq=False)
@@ -130,16 +109,16 @@ class KafkaPublisher(Service):
         :raises Draining: the service stops. Whatever is raised, nothing of the batch was taken.
         """
         if not self.running:
-            raise Draining(_DRAINING, retry_after=retry_after())
+            raise draining()
         if self._reach.away and delivery.ack is Ack.DELIVERED:
-            raise Unavailable("unavailable: Kafka cannot be reached, try again later", retry_after=retry_after())
+            raise unavailable()
         delivery.carried_by(self)
         if self._waiting or not self._produce(delivery):
             self._wait(delivery)
 
     def _wait(self, delivery: Delivery) -> None:
         if len(self._waiting) >= self._batches:
-            raise _saturated()
+            raise saturated()
         self._look_often()
         self._waiting.append((self._clock.seconds() + self._patience, delivery))
 
@@ -211,7 +190,7 @@ class KafkaPublisher(Service):
 
     def _expire(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
-            self._turn_away(self._waiting.popleft()[1], _saturated())
+            self._turn_away(self._waiting.popleft()[1], saturated())
         # Batches are launched in order and wait equally long, so the first of them is the first to be late.
         while self._in_flight:
             oldest = next(iter(self._in_flight))
@@ -219,7 +198,7 @@ class KafkaPublisher(Service):
                 break
             del self._in_flight[oldest]
             self._overdue[oldest] = None
-            oldest.answer(_expired(oldest))
+            oldest.answer(expired(oldest))
 
     def _turn_away(self, delivery: Delivery, refusal: Refused) -> None:
         """Give up what the producer has not taken of a batch."""
@@ -257,10 +236,10 @@ class KafkaPublisher(Service):
         """Answer everybody who waits: whoever asked is about to lose the connection. What the producer has goes on
         its way."""
         while self._waiting:
-            self._turn_away(self._waiting.popleft()[1], Draining(_DRAINING, retry_after=retry_after()))
+            self._turn_away(self._waiting.popleft()[1], draining())
         for delivery in list(self._in_flight):
             if not delivery.answered:
-                delivery.answer(_expired(delivery))
+                delivery.answer(expired(delivery))
 
     def hurry(self) -> None:
         """Wait for nothing any more: a stop that is on its way ends soon."""
@@ -276,7 +255,7 @@ class KafkaPublisher(Service):
         self._look_often()
         await self._until(lambda: not self._waiting, self._drain_timeout)
         while self._waiting:
-            self._turn_away(self._waiting.popleft()[1], Draining(_DRAINING, retry_after=retry_after()))
+            self._turn_away(self._waiting.popleft()[1], draining())
         await self._until(self._idle, self._close_timeout)
         if not self._idle():
             await self._abandon()
@@ -302,12 +281,3 @@ class KafkaPublisher(Service):
             self._log.error(
                 "{count} events for topic {topic} were not delivered before the stop", count=count, topic=topic
             )
-
-
-def _saturated() -> Saturated:
-    return Saturated("overloaded: no room for the batch, try again later", retry_after=retry_after())
-
-
-def _expired(delivery: Delivery) -> Reply:
-    reason = "cannot publish events: not confirmed in time; they may still be delivered"
-    return Reply(Outcome.EXPIRED, delivery.batch.guid, reason, {"retryable": "true"})
