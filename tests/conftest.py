@@ -13,6 +13,11 @@ import pytest
 from tests.integration.kafka_node import KafkaNode
 from tests.integration.mock_cluster import MockCluster
 
+#: Folders of tests with real sockets, processes and brokers. On a busy machine one of their thousands of connections may
+#: take longer than anybody should have to wait. Such a test gets a second chance, which is reported as ``RERUN``; one
+#: that fails twice has failed.
+REAL = {"integration", "conformance"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -46,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by these marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if REAL & set(item.path.parts):
+            item.add_marker(pytest.mark.flaky(reruns=1))
         wanted: list[str] = getattr(item, "fixturenames", [])
         if "broker" in wanted:
             item.add_marker("broker")
