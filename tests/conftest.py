@@ -13,9 +13,9 @@ import pytest
 from tests.integration.kafka_node import KafkaNode
 from tests.integration.mock_cluster import MockCluster
 
-#: Folders of tests with real sockets, processes and brokers. On a busy machine one of their thousands of connections may
-#: take longer than anybody should have to wait. Such a test gets a second chance, which is reported as ``RERUN``; one
-#: that fails twice has failed.
+#: Folders of tests with real sockets, processes and brokers. On a busy machine one of their thousands of connections
+#: may take longer than anybody should have to wait. Such a test gets a second chance, which is reported as ``RERUN``;
+#: one that fails twice has failed.
 REAL = {"integration", "conformance"}
 
 
