@@ -15,6 +15,18 @@ from cryptography.x509.oid import NameOID
 
 _PEM, _NO_PASSPHRASE = serialization.Encoding.PEM, serialization.NoEncryption()
 
+_USES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
@@ -65,6 +77,10 @@ class Authority:
     def _signed(self, name: str, key: Any, authority: bool) -> x509.Certificate:
         now = datetime.datetime.now(datetime.timezone.utc)
         here = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+        # What Python 3.13 insists on (RFC 5280, sections 4.2.1.1 to 4.2.1.3).
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        uses = dict.fromkeys(_USES, False) | {"key_cert_sign": authority, "digital_signature": True}
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(name))
@@ -75,6 +91,9 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(authority, None), critical=True)
             .add_extension(here, critical=False)
+            .add_extension(signer, critical=False)
+            .add_extension(subject, critical=False)
+            .add_extension(x509.KeyUsage(**uses), critical=True)
         )
         return builder.sign(self._key, hashes.SHA256())
 

@@ -1122,8 +1122,8 @@ class AnythingTests(WireTestCase):
     @given(STREAMS, st.lists(st.integers(0, 100_000), max_size=6), st.booleans())
     def test_cuts(self, stream: bytes, places: list[int], held: bool) -> None:
         """Whatever comes in, nothing breaks, nothing is left behind, nothing is logged, and it does not matter how it
-        is cut nor when Kafka confirms."""
-        whole = self.serve([stream], False)
+        is cut, whether Kafka confirms at once or only afterwards."""
+        whole = self.serve([stream], held)
         self.assertEqual(self.serve(cut(stream, places), held), whole)
         self.assertEqual(self.noise, [])
 
