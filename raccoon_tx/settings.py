@@ -13,6 +13,11 @@ from attrs import field, frozen, validators
 
 from raccoon_tx.model import Ack
 
+#: Seconds that clients get at a stop to take an answer before they are cut off.
+LAST_WORDS = 0.5
+#: Seconds that a browser may remember a preflight, at most (contract section 10.1).
+LONGEST_AGE = 600
+
 _positive: Any = validators.gt(0)
 _not_negative: Any = validators.ge(0)
 

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from confluent_kafka import KafkaError, KafkaException
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx.publishers.reach import FIRST_TIMEOUT, INTERVAL, TIMEOUT, Reach
+from tests.traffic import Threads
 
 ALL_DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN)
-
-
-class Threads:
-    """Keeps the blocking calls, to be answered by the test."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Deferred[Any], Any, tuple[Any, ...]]] = []
-
-    def __call__(self, call: Any, *arguments: Any) -> Deferred[Any]:
-        answered: Deferred[Any] = Deferred()
-        self.calls.append((answered, call, arguments))
-        return answered
-
-    def finish(self) -> None:
-        """Let the oldest call happen."""
-        answered, call, arguments = self.calls.pop(0)
-        try:
-            result = call(*arguments)
-        except Exception as problem:
-            answered.errback(problem)
-        else:
-            answered.callback(result)
 
 
 class Cluster:

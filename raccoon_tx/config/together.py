@@ -11,9 +11,7 @@ from attrs import define, field
 from raccoon_tx.config.certificates import check_certificates
 from raccoon_tx.config.keys import BY_NAME
 from raccoon_tx.config.kinds import Value, is_topic, shown
-
-#: Seconds that a browser may remember a preflight, at most: as in `raccoon_tx.transports.cors`.
-LONGEST_AGE = 600
+from raccoon_tx.settings import LONGEST_AGE
 
 _PORTS = ("server.websocket.port", "server.grpc.port", "metric.prometheus.port")
 

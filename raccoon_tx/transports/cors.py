@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from raccoon_tx.settings import CorsSettings
+from raccoon_tx.settings import LONGEST_AGE, CorsSettings
 
 #: Headers that need no permission, as the server that this one replaces counts them.
 _SIMPLE_HEADERS = {"accept", "accept-language", "content-language", "origin"}
 _SIMPLE_METHODS = {"GET", "HEAD", "POST"}
-
-#: Seconds that a browser may remember a preflight, at most.
-LONGEST_AGE = 600
 
 #: What scripts may read of an answer beside its body.
 _EXPOSED = "Retry-After"

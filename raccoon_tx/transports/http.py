@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 
 from raccoon_tx.model import Draining, Identity
+from raccoon_tx.settings import LAST_WORDS
 from raccoon_tx.transports.channel import EventSite
 from raccoon_tx.transports.listen import listen_tcp
 from raccoon_tx.transports.upgrade import Handshake
@@ -21,8 +22,6 @@ __all__ = ["EventSite", "HttpFront", "upgrade"]
 
 #: Connections that may wait to be accepted.
 BACKLOG = 4096
-#: Seconds that clients get to take an answer before they are cut off.
-LAST_WORDS = 0.5
 
 
 @define(eq=False)
@@ -93,17 +92,18 @@ class HttpFront(Service):
             if due > self._clock.seconds():
                 await self._pause(max(due - self._clock.seconds(), 0.01))
             socket.drain()
-        limit = self._clock.seconds() + self._finish_timeout
-        while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
-            await deferLater(self._clock, 0.01)
+        await self._until_all_left(self._finish_timeout)
         self._give_up()
-        limit = self._clock.seconds() + LAST_WORDS
-        while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
-            await deferLater(self._clock, 0.01)
+        await self._until_all_left(LAST_WORDS)
         for socket in list(self._sockets.open):
             socket.abort()
         for channel in list(self._site.channels):
             channel.forceAbortClient()
+
+    async def _until_all_left(self, seconds: float) -> None:
+        limit = self._clock.seconds() + seconds
+        while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
+            await deferLater(self._clock, 0.01)
 
     async def _pause(self, seconds: float) -> None:
         limit = self._clock.seconds() + seconds

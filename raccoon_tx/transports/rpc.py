@@ -19,7 +19,7 @@ from raccoon_tx.codec import PROTOBUF
 from raccoon_tx.ingest import Submit
 from raccoon_tx.logs import Logger
 from raccoon_tx.model import Client, Identity, Malformed, Outcome, Refused, Reply
-from raccoon_tx.settings import GrpcSettings, LimitSettings
+from raccoon_tx.settings import LAST_WORDS, GrpcSettings, LimitSettings
 from raccoon_tx.transports.grpc_compression import OPTION, unpacked
 from raccoon_tx.transports.identity import Identify, Sources
 from raccoon_tx.transports.listen import PortTaken
@@ -30,8 +30,6 @@ METHODS = tuple(f"/{service}/SendEvent" for service in SERVICES)
 
 #: Seconds that a silent connection gets for the HTTP/2 handshake.
 HANDSHAKE_TIMEOUT = 10
-#: Seconds that clients get to take an answer before they are cut off.
-LAST_WORDS = 0.5
 
 _log = Logger()
 
