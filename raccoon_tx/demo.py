@@ -48,7 +48,8 @@ def run(loaded: Loaded, once: bool) -> int:
 
 def _free_ports(loaded: Loaded) -> tuple[Settings, list[str]]:
     """The settings with ports that can be had, where the operator named none."""
-    settings, notes = loaded.settings, []
+    # What is shown happens in one process.
+    settings, notes = evolve(loaded.settings, workers=1), []
     for name, part in (("server.websocket.port", "http"), ("server.grpc.port", "grpc")):
         room = getattr(settings, part)
         if loaded.values[name].source == "default" and _taken(room.port):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Protocol
 
-from attrs import define
+from attrs import define, evolve
 
 from raccoon_tx.codec import Codec
 from raccoon_tx.dedup import Guids
 from raccoon_tx.delivery import Delivery
+from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, GroupCounts
-from raccoon_tx.model import Ack, Answer, Batch, Client, Invalid, Outcome, RateLimited, Refused, Reply
+from raccoon_tx.model import Ack, Answer, Batch, Client, Identity, Invalid, Outcome, RateLimited, Refused, Reply
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.routing import Route
 
@@ -33,6 +35,15 @@ REASONS = {
     Outcome.DRAINING: "draining",
 }
 
+_log = Logger()
+
+
+class Elsewhere(Protocol):
+    """A memory of batches in another process."""
+
+    def ask(self, client: Identity, guid: str, answer: Answer, asked: Asked, /) -> None:
+        """Whether a batch was seen before. :param answer: its client's. :param asked: is called back, later."""
+
 
 @define(eq=False)
 class Ingest:
@@ -43,6 +54,7 @@ class Ingest:
     :ivar route: makes the records of a batch, or raises `Refused`. :ivar max_events: in one batch.
     :ivar counts: what is counted. :ivar now: seconds of the publisher's clock. :ivar rate_limit: for each client.
     :ivar guids: the batches of all clients with an id; ``None`` leaves it to those of each connection.
+    :ivar elsewhere: the same, but another process has to be asked for them.
     """
 
     _publish: Callable[[Delivery], None]
@@ -53,6 +65,7 @@ class Ingest:
     _now: Callable[[], float]
     _rate_limit: RateLimit
     _guids: Guids | None = None
+    _elsewhere: Elsewhere | None = None
 
     def submit(self, body: bytes, codec: Codec, client: Client, answer: Answer) -> None:
         """Take one batch. Refusals become replies here, and only here.
@@ -67,19 +80,16 @@ class Ingest:
         try:
             batch = codec.decode(body)
             guid = batch.guid
+            if guid and self._elsewhere is not None and client.identity.id:
+                asked = Asked(self, batch, codec.media_type, client, group, answer, received)
+                self._elsewhere.ask(client.identity, guid, answer, asked)
+                return
             if guid and (self._guids is not None or client.guids is not None):
                 unseen = self._unseen(batch, client, group, answer)
                 if unseen is None:
                     return
                 answer = unseen
-            count = len(batch.events)
-            if count:
-                self._admit(count, client)
-                client.media_type = codec.media_type
-                records = self._route(batch, group, client)
-                self._publish(Delivery(batch, records, group, self._ack, answer, received, unseen))
-            else:
-                answer(Reply(Outcome.OK, guid))
+            self.take(batch, codec.media_type, client, group, answer, received, unseen)
         except Refused as refusal:
             group.could_not_read(REASONS.get(refusal.outcome, "unknown"))
             answer(refusal.reply(guid))
@@ -90,6 +100,30 @@ class Ingest:
             raise
         else:
             group.read += 1
+
+    def take(
+        self,
+        batch: Batch,
+        media_type: str,
+        client: Client,
+        group: GroupCounts,
+        answer: Answer,
+        received: float,
+        unseen: Answer | None,
+    ) -> None:
+        """Take a batch that was not seen before.
+
+        :param unseen: is told what became of it after its client was told that time is over.
+        :raises Refused: nothing of it was taken.
+        """
+        count = len(batch.events)
+        if count:
+            self._admit(count, client)
+            client.media_type = media_type
+            records = self._route(batch, group, client)
+            self._publish(Delivery(batch, records, group, self._ack, answer, received, unseen))
+        else:
+            answer(Reply(Outcome.OK, batch.guid))
 
     def _unseen(self, batch: Batch, client: Client, group: GroupCounts, answer: Answer) -> Answer | None:
         identity = client.identity
@@ -114,3 +148,41 @@ class Ingest:
                 # Later by a random part, so that the clients of one moment do not all come back in another.
                 wait = max(1.0, wait) * random.uniform(1.0, 1.25)
                 raise RateLimited("too many events from this client, try again later", retry_after=wait)
+
+
+@define(eq=False)
+class Asked:
+    """A batch whose guid another process is asked for; see `raccoon_tx.workers.remote.Asking`."""
+
+    _ingest: Ingest
+    _batch: Batch
+    _media_type: str
+    _client: Client
+    _group: GroupCounts
+    _answer: Answer
+    _received: float
+
+    def fresh(self, settle: Answer) -> None:
+        """It is new: take it. :param settle: takes its answers, as `Guids.first` returns it."""
+        batch, group = self._batch, self._group
+        try:
+            self._ingest.take(batch, self._media_type, self._client, group, settle, self._received, settle)
+        except Refused as refusal:
+            group.could_not_read(REASONS.get(refusal.outcome, "unknown"))
+            settle(refusal.reply(batch.guid))
+        except Exception:
+            _log.failure("a batch could not be taken")
+            settle(Reply(Outcome.FAILED, batch.guid, "internal error"))
+        else:
+            group.read += 1
+
+    def known(self, reply: Reply) -> None:
+        """It is a copy: its answer is that of the first one."""
+        self._group.read += 1
+        self._group.duplicates += 1
+        self._answer(reply)
+
+    def silence(self, reply: Reply) -> None:
+        """Nobody can tell: it has to come again."""
+        self._group.could_not_read(REASONS[reply.outcome])
+        self._answer(evolve(reply, guid=self._batch.guid))

@@ -60,15 +60,19 @@ def _traceback(event: LogEvent) -> str:
 
 
 def text_line(event: LogEvent) -> str:
-    """``time level message``; a traceback follows, indented, one line for each of its lines."""
-    line = f"{_stamp(event)} {_level(event):<5} {one_line(formatEvent(event))}"
+    """``time level message``, with the worker before the message where there are several; a traceback follows,
+    indented, one line for each of its lines."""
+    worker = f"worker {event['log_worker']}: " if "log_worker" in event else ""
+    line = f"{_stamp(event)} {_level(event):<5} {worker}{one_line(formatEvent(event))}"
     return "\n    ".join([line, *map(one_line, _traceback(event).splitlines())])
 
 
 def json_line(event: LogEvent) -> str:
-    """One JSON object: ``time``, ``level``, ``msg``, ``logger``, and ``traceback`` where there is one."""
-    values = {"time": _stamp(event), "level": _level(event), "msg": formatEvent(event)}
+    """One JSON object: ``time``, ``level``, ``msg``, ``logger``; ``worker`` and ``traceback`` where there is one."""
+    values: dict[str, Any] = {"time": _stamp(event), "level": _level(event), "msg": formatEvent(event)}
     values["logger"] = str(event.get("log_namespace", ""))
+    if "log_worker" in event:
+        values["worker"] = event["log_worker"]
     if event.get("log_failure") is not None:
         values["traceback"] = _traceback(event)
     return json.dumps(values)
@@ -130,7 +134,16 @@ def json_log() -> ILogObserver:
     return observer(sys.stdout, "json", threshold)
 
 
-def begin(form: str, level: str, stream: Any = None) -> None:
-    """Send all log lines of the process to ``stream``, which is standard output if not given."""
+def begin(form: str, level: str, stream: Any = None, worker: int | None = None) -> None:
+    """Send all log lines of the process to ``stream``, which is standard output if not given.
+
+    :param worker: its number, if the process is one of several.
+    """
     threshold.set(level)
-    globalLogBeginner.beginLoggingTo([observer(stream or sys.stdout, form, threshold)], redirectStandardIO=False)
+    write: Any = observer(stream or sys.stdout, form, threshold)
+
+    def numbered(event: LogEvent) -> None:
+        write({**event, "log_worker": worker})
+
+    chosen = write if worker is None else cast("Any", numbered)
+    globalLogBeginner.beginLoggingTo([chosen], redirectStandardIO=False)

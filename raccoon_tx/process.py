@@ -57,10 +57,10 @@ class UnderTwistd(MultiService):
         or_exit(super().startService)
 
 
-def tell_status(abandoned: Callable[[], int]) -> None:
+def tell_status(status: Callable[[], int]) -> None:
     """At the very end: ``twistd`` would end with 0 whatever was given up, and lets nobody say otherwise before."""
-    if abandoned():
-        atexit.register(_end_with, ABANDONED)
+    if status() != ORDERLY:
+        atexit.register(_end_with, status())
 
 
 def _end_with(status: int) -> None:

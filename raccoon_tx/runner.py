@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raccoon_tx import logs, signals
 from raccoon_tx.config import Loaded
 from raccoon_tx.logs import Logger
-from raccoon_tx.process import ABANDONED, ORDERLY, or_exit
+from raccoon_tx.process import or_exit
 from raccoon_tx.reload import reload
-from raccoon_tx.tap import Server, build
+from raccoon_tx.tap import Server, build_all
+
+if TYPE_CHECKING:
+    from raccoon_tx.workers.parent import Workers
 
 _log = Logger()
 
 
 def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, log_stream: Any = None) -> int:
-    """Run until a signal stops it. :param started: is called with the server and the reactor once it listens.
+    """Run until a signal stops it. :param started: is called with the server and the reactor once it listens,
+        if it is one process.
 
     :return: the exit status.
     """
@@ -29,19 +33,21 @@ def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, lo
     for warning in loaded.warnings:
         _log.warn("{text}", text=warning)
     try:
-        server: Server = or_exit(partial(build, settings, running))
+        server: Server | Workers = or_exit(partial(build_all, settings, running, relayed=False))
         or_exit(server.privilegedStartService)
         or_exit(server.startService)
     except SystemExit as end:
         return int(str(end))
     running.addSystemEventTrigger("before", "shutdown", _stop, server)
     signals.install(running, server.hurry, partial(reload, loaded, server.change))
-    if started is not None:
+    if started is not None and isinstance(server, Server):
         running.callWhenRunning(started, server, running)
     running.run()
-    return ABANDONED if server.abandoned else ORDERLY
+    return server.status
 
 
-def _stop(server: Server) -> Any:
+def _stop(server: Server | Workers) -> Any:
+    if server.failed:
+        return server.stopService()
     _log.info("stopping: finishing what was received")
     return server.stopService().addCallback(lambda _: _log.info("stopped"))

@@ -10,6 +10,7 @@ from raccoon_tx._version import __version__
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.pipeline import Pipeline
+from raccoon_tx.process import ABANDONED, ORDERLY
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
@@ -38,7 +39,10 @@ class Parts:
 
 
 class Server(Pipeline):
-    """The whole server. :ivar parts: of it."""
+    """The whole server. :ivar parts: of it. :ivar failed: it could not start after all; what is wrong here is known at
+    once."""
+
+    failed = False
 
     def __init__(self, settings: Settings, parts: Parts, services: list[Service]) -> None:
         super().__init__()
@@ -51,6 +55,11 @@ class Server(Pipeline):
     def abandoned(self) -> int:
         """Events that could not be delivered before the stop."""
         return sum(self.parts.publisher.abandoned.values())
+
+    @property
+    def status(self) -> int:
+        """With which the process should end."""
+        return ABANDONED if self.abandoned else ORDERLY
 
     def change(self, settings: Settings) -> None:
         """Take over what can change while the server runs: log level, certificates, rate limit, allowed types.
@@ -68,12 +77,19 @@ class Server(Pipeline):
 
     def startService(self) -> None:
         super().startService()
-        _log.info(
-            "raccoon_tx {version} is ready: HTTP port {http} (REST and WebSocket), gRPC port {grpc}, "
-            "publisher {publisher}, event.ack {ack}",
-            version=__version__,
-            http=self.parts.http.port,
-            grpc=self.parts.grpc.port,
-            publisher=self._settings.publisher,
-            ack=int(self._settings.ack),
-        )
+        if self._settings.workers == 1:
+            announce(self._settings, self.parts.http.port, self.parts.grpc.port)
+
+
+def announce(settings: Settings, http: int, grpc: int) -> None:
+    """Log that everything listens. :param http: :param grpc: the ports."""
+    _log.info(
+        "raccoon_tx {version} is ready: HTTP port {http} (REST and WebSocket), gRPC port {grpc}, "
+        "publisher {publisher}, event.ack {ack}{workers}",
+        version=__version__,
+        http=http,
+        grpc=grpc,
+        publisher=settings.publisher,
+        ack=int(settings.ack),
+        workers=f", {settings.workers} workers" if settings.workers > 1 else "",
+    )

@@ -214,10 +214,12 @@ class LogSettings:
 
 @frozen(kw_only=True)
 class Settings:
-    """Everything. :ivar publisher: ``kafka``, ``embedded`` or ``log``."""
+    """Everything. :ivar publisher: ``kafka``, ``embedded`` or ``log``. :ivar workers: processes that share the
+    ports."""
 
     identity: IdentitySettings
     publisher: str = "kafka"
+    workers: int = field(default=1, validator=_positive)
     ack: Ack = Ack.ACCEPTED
     limits: LimitSettings = field(factory=LimitSettings)
     http: HttpSettings = field(factory=HttpSettings)

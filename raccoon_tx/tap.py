@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
@@ -17,10 +17,11 @@ from raccoon_tx.dedup import Guids
 from raccoon_tx.ingest import Ingest
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, Histogram, SampledHistogram
+from raccoon_tx.metrics.exposition import Exposition
 from raccoon_tx.metrics.families import Families
 from raccoon_tx.metrics.kafka_statistics import KafkaStatistics
-from raccoon_tx.metrics.prometheus import PrometheusExporter
-from raccoon_tx.metrics.statsd import StatsdExporter
+from raccoon_tx.metrics.prometheus import PrometheusExporter, Snapshot
+from raccoon_tx.metrics.statsd import Snapshots, StatsdExporter
 from raccoon_tx.options import Options
 from raccoon_tx.process import UnderTwistd, or_exit, tell_status
 from raccoon_tx.publishers.accounts import Accounts
@@ -50,6 +51,10 @@ from raccoon_tx.transports.rpc import SERVICES, EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
 from raccoon_tx.transports.upgrade import nobody_else
 from raccoon_tx.transports.websocket import EventSocketFactory
+
+if TYPE_CHECKING:
+    from raccoon_tx.workers.child import Shared
+    from raccoon_tx.workers.parent import Workers
 
 __all__ = ["Options", "Server", "build", "makeService"]
 
@@ -119,14 +124,28 @@ def _route(settings: Settings, routes: Routes) -> Route:
     return full.route
 
 
-def build(settings: Settings, reactor: Any) -> Server:
+def build_all(settings: Settings, reactor: Any, relayed: bool) -> Server | Workers:
+    """The server, or the parent of several; it does nothing yet.
+
+    :param relayed: log lines of workers have to come through this process. :raises: as `build`.
+    """
+    if settings.workers == 1:
+        return build(settings, reactor)
+    from raccoon_tx.workers import parent
+
+    return parent.build(settings, reactor, relayed)
+
+
+def build(settings: Settings, reactor: Any, shared: Shared | None = None) -> Server:
     """The server with these settings; it does nothing yet.
 
+    :param shared: what it has in common with others, if it is one of several workers.
     :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
     """
     counts = Counts(
         "log" if settings.publisher == "log" else "kafka",
         settings.metrics.max_label_values,
+        worker=f"worker-{shared.number}" if shared is not None else "worker-0",
         histogram=SampledHistogram if settings.metrics.statsd else Histogram,
     )
     publisher, broker, largest = _publisher(settings, reactor, counts)
@@ -134,6 +153,7 @@ def build(settings: Settings, reactor: Any) -> Server:
     routes.allow(settings.routing.allowed_types)
     rate_limit = RateLimit(settings.rate_limit.events_per_second, settings.rate_limit.burst, reactor.seconds)
     everybodys, for_connection = _guids(settings.dedup, reactor.seconds)
+    elsewhere = shared.guids if shared is not None and everybodys is not None else None
     ingest = Ingest(
         publisher.publish,
         _route(settings, routes),
@@ -143,9 +163,10 @@ def build(settings: Settings, reactor: Any) -> Server:
         reactor.seconds,
         rate_limit,
         everybodys,
+        elsewhere,
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
-    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection)
+    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection, shared)
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
     grpc = _grpc(settings, reactor, ingest, certificates, grpc_health)
 
@@ -157,7 +178,9 @@ def build(settings: Settings, reactor: Any) -> Server:
     rooms: list[Service] = [fronts, keepalive, publisher]
     if broker is not None:
         rooms.append(broker)
-    rooms += _exporters(settings.metrics, reactor, counts)
+    if shared is None:
+        families = Families(counts, reactor.seconds, settings.metrics.sample_interval)
+        rooms += exporters(settings.metrics, reactor, families.snapshot, families)
     return Server(settings, Parts(http, grpc, publisher, broker, routes, rate_limit, certificates, counts), rooms)
 
 
@@ -178,6 +201,7 @@ def _http(
     publisher: Any,
     certificates: Certificates | None,
     guids: Callable[[], Guids | None],
+    shared: Shared | None,
 ) -> tuple[HttpFront, KeepAlive]:
     identity, websocket = settings.identity, settings.websocket
     keepalive = KeepAlive(reactor, websocket.ping_interval, websocket.pong_wait)
@@ -192,6 +216,8 @@ def _http(
         guids,
         settings.ack,
     )
+    if shared is not None:
+        sockets.admission = shared.admission
     cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
     health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
     origins = cors.allows if cors is not None else nobody_else
@@ -230,6 +256,7 @@ def _http(
         finish_timeout=settings.stop.flush_timeout,
         give_up=publisher.give_up,
         encrypt=certificates.encrypt if certificates is not None else None,
+        shared=shared is not None,
     )
     return http, keepalive
 
@@ -259,19 +286,31 @@ def _grpc(
         more,
         partial(pause, reactor),
         settings.stop.drain_delay,
+        settings.workers > 1,
     )
 
 
-def _exporters(settings: MetricSettings, reactor: Any, counts: Counts) -> list[Service]:
-    families = Families(counts, reactor.seconds, settings.sample_interval)
+def exporters(
+    settings: MetricSettings,
+    reactor: Any,
+    snapshot: Snapshot,
+    snapshots: Snapshots,
+    processes: Callable[[], Mapping[str, int]] | None = None,
+) -> list[Service]:
+    """What offers the metrics, and what sends them.
+
+    :param snapshot: has them for the one, :param snapshots: for the other. :param processes: by name, of which the
+        metrics are beside this one's.
+    """
     in_thread = _in_thread(reactor)
-    exporters: list[Service] = []
+    found: list[Service] = []
     if settings.statsd:
-        exporters.append(StatsdExporter(reactor, settings.address, settings.period, families, in_thread))
+        found.append(StatsdExporter(reactor, settings.address, settings.period, snapshots, in_thread))
     if settings.prometheus:
         listen = partial(listen_tcp, reactor, settings.host, settings.port, backlog=SCRAPERS, what="Prometheus")
-        exporters.append(PrometheusExporter(listen, reactor, settings.path, families.snapshot, in_thread))
-    return exporters
+        exposition = Exposition(processes)
+        found.append(PrometheusExporter(listen, reactor, settings.path, snapshot, in_thread, exposition))
+    return found
 
 
 def makeService(options: Options, reactor: Any = None) -> MultiService:
@@ -281,16 +320,16 @@ def makeService(options: Options, reactor: Any = None) -> MultiService:
     """
     loaded = options.loaded
     if reactor is not None:
-        return build(loaded.settings, reactor)
+        return build_all(loaded.settings, reactor, relayed=True)
     logs.threshold.set(loaded.settings.log.level)
     for warning in [*loaded.warnings, *_FORMAT_HINT.get(loaded.settings.log.format, ())]:
         _log.warn("{text}", text=warning)
     from twisted.internet import reactor as global_reactor
 
     running: Any = global_reactor
-    server: Server = or_exit(partial(build, loaded.settings, running))
+    server: Server | Workers = or_exit(partial(build_all, loaded.settings, running, relayed=True))
     install(running, server.hurry, partial(reload, loaded, server.change))
-    running.addSystemEventTrigger("after", "shutdown", tell_status, lambda: server.abandoned)
+    running.addSystemEventTrigger("after", "shutdown", tell_status, lambda: server.status)
     outer = UnderTwistd()
     server.setServiceParent(outer)
     return outer

@@ -140,10 +140,12 @@ class ConfigTests(Case):
     def test_check(self) -> None:
         """A good configuration is said to be valid, after what the operator should know."""
         self.assertEqual(self.run_command("config", "check", *MINIMAL), (0, "configuration is valid\n"))
-        status, output = self.run_command("config", "check", *MINIMAL, "--server.workers=2")
+        status, output = self.run_command("config", "check", *MINIMAL, "--server.rate.limit.burst=2")
+        burst = "SERVER_RATE_LIMIT_BURST (--server.rate.limit.burst)"
+        rate = "SERVER_RATE_LIMIT_EVENTS_PER_SECOND (--server.rate.limit.events.per.second)"
         self.assertEqual(
             (status, output.splitlines()),
-            (0, ["warning: SERVER_WORKERS (--server.workers) has no effect yet", "configuration is valid"]),
+            (0, [f"warning: {burst} has no effect without {rate}", "configuration is valid"]),
         )
 
     def test_mistakes(self) -> None:

@@ -277,7 +277,7 @@ class WarningTests(Case):
     def test_pending(self) -> None:
         """A setting whose feature does not exist yet says so, unless it is set to what holds anyway."""
         self.assertEqual(
-            self.load({"spool.path": "/var/spool", "server.workers": "1"}).warnings,
+            self.load({"spool.path": "/var/spool", "spool.max_bytes": "1073741824"}).warnings,
             ["SPOOL_PATH (--spool.path) has no effect yet"],
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,6 +33,15 @@ PLAIN = {
     "delivery",
     "ingest",
     "codec",
+    "workers.messages",
+    "workers.link",
+    "workers.patience",
+    "workers.table",
+    "workers.memory",
+    "workers.remote",
+    "workers.merge",
+    "workers.backoff",
+    "workers.ports",
     "transports.identity",
     "transports.connections",
     "transports.media",
@@ -41,7 +52,7 @@ PLAIN = {
 }
 
 #: Put the parts together, or run them, so they may know everybody.
-ABOVE = {"tap", "server", "runner", "demo", "demo_clients", "cli", "options", "signals", "reload", "process"}
+ABOVE = {"tap", "server", "runner", "demo", "demo_clients", "cli", "options", "signals", "reload", "process", "workers"}
 
 #: What each room may know of the others, beside itself; everybody may know `model`, `settings`, `clock`, `logs`
 #: and `metrics.counts`.
@@ -122,6 +133,18 @@ class ImportTests(SynchronousTestCase):
             if room(module) not in ABOVE:
                 self.assertEqual(ours(path) & ABOVE, set(), module)
 
+    def test_workers(self) -> None:
+        """What workers share is told apart from how they are started, watched and put together."""
+        above = {module for module, path in modules().items() if ours(path) & (ABOVE - {"workers"})}
+        of_workers = {module for module in above if room(module) == "workers"}
+        self.assertEqual(of_workers, {"workers.child", "workers.crew", "workers.parent"})
+
+    def test_one_process(self) -> None:
+        """With one worker there is no parent: nothing imports what several need before somebody wants it."""
+        code = "import sys, raccoon_tx.runner, raccoon_tx.tap; print([m for m in sys.modules if 'tx.workers' in m])"
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        self.assertEqual(said.stdout, "[]\n")
+
     def test_all_rooms_are_known(self) -> None:
         """Every module has its place in this test, so that a new one is thought about."""
         others = {room(module) for module in modules()} - set(ALLOWED) - ABOVE
@@ -147,7 +170,7 @@ class ImportTests(SynchronousTestCase):
     def test_global_reactor(self) -> None:
         """Nobody imports the global reactor but those who run it."""
         users = {module for module, path in modules().items() if "twisted.internet.reactor" in imported(path)}
-        self.assertEqual(users, {"tap", "runner"})
+        self.assertEqual(users, {"tap", "runner", "workers.child"})
 
     def test_kafka_has_one_home(self) -> None:
         """The Kafka client is known to the publishers, and to those who check or show what it says."""

@@ -71,8 +71,8 @@ class ReloadTests(SynchronousTestCase):
 
     def test_warnings(self) -> None:
         """Warnings are heard again."""
-        self.write("server: {workers: 2}")
-        self.assertIn("SERVER_WORKERS", self.reload()[0][1])
+        self.write("server: {rate_limit: {burst: 2}}")
+        self.assertIn("SERVER_RATE_LIMIT_BURST", self.reload()[0][1])
 
     def test_first_mistake(self) -> None:
         """At the first reading the same mistake keeps the server from starting."""

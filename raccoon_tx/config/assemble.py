@@ -58,6 +58,7 @@ def assemble(values: Mapping[str, Value], properties: Mapping[str, str]) -> Sett
     of = _Values(values)
     return Settings(
         publisher=of.text("publisher.type"),
+        workers=of.number("server.workers"),
         ack=Ack(of.number("event.ack")),
         identity=IdentitySettings(
             id_header=of.text("server.websocket.conn.id_header"),

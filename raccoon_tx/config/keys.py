@@ -159,7 +159,7 @@ SECTIONS = {
         Key("log.format", one_of("text", "json"), "text", "form of the log lines"),
         Key("server.drain_delay_ms", kinds.MILLISECONDS_OR_NONE, 0, "time to go on serving at a stop"),
         Key("server.drain_window_ms", kinds.MILLISECONDS_OR_NONE, 2000, "time over which WebSockets are closed"),
-        Key("server.workers", COUNT, 1, "processes that share the ports", pending=True),
+        Key("server.workers", COUNT, 1, "processes that share the ports"),
         Key("server.status.host", TEXT, "127.0.0.1", "address of the status page", pending=True),
         Key("server.status.port", PORT, 0, "port of the status page; 0 for none", pending=True),
     ),

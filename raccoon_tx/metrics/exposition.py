@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 
 from attrs import define, field, frozen
@@ -41,6 +42,22 @@ class _Ours:
 
 
 @frozen
+class _Processes:
+    """A collector of several processes, which the label ``worker`` tells apart."""
+
+    _others: Callable[[], Mapping[str, int]]
+
+    def collect(self) -> Iterable[Metric]:
+        together: dict[str, Metric] = {}
+        for name, pid in {"parent": "self", **self._others()}.items():
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                kept = together.setdefault(metric.name, metric)
+                samples = [sample._replace(labels={"worker": name}) for sample in metric.samples]
+                kept.samples = samples if kept is metric else [*kept.samples, *samples]
+        return together.values()
+
+
+@frozen
 class _Gathered:
     """What a registry has collected, for the encoder."""
 
@@ -52,14 +69,21 @@ class _Gathered:
 
 @define(eq=False)
 class Exposition:
-    """Our metrics, and those of the Python process, in a registry that nobody else adds to."""
+    """Our metrics, and those of the Python process, in a registry that nobody else adds to.
 
+    :ivar others: processes, by name, that are shown beside this one, which is the ``parent`` then.
+    """
+
+    _others: Callable[[], Mapping[str, int]] | None = None
     _registry: CollectorRegistry = field(factory=CollectorRegistry, init=False)
     _ours: _Ours = field(factory=_Ours, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._registry.register(self._ours)
-        ProcessCollector(registry=self._registry)
+        if self._others is None:
+            ProcessCollector(registry=self._registry)
+        else:
+            self._registry.register(_Processes(self._others))
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 

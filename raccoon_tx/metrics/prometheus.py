@@ -26,6 +26,9 @@ MOST_CONNECTIONS = 32
 #: Seconds after which a connection without a request is closed.
 IDLE_TIMEOUT = 60.0
 
+#: Has all metrics, now or later.
+Snapshot = Callable[[], Sequence[Family] | Deferred[Sequence[Family]]]
+
 #: Why a scrape may fail, as the reference counts it.
 GATHERING, ENCODING = "gathering", "encoding"
 
@@ -106,10 +109,10 @@ class Metrics(Resource):
     """
 
     _path: str
-    _snapshot: Callable[[], Sequence[Family]]
+    _snapshot: Snapshot
     _in_thread: Callable[..., Deferred[Any]]
+    _exposition: Exposition = field(factory=Exposition)
     errors: dict[str, int] = field(factory=lambda: {ENCODING: 0, GATHERING: 0}, init=False)
-    _exposition: Exposition = field(factory=Exposition, init=False)
     _waiting: dict[_Request, None] = field(factory=dict, init=False)
     _busy: bool = field(default=False, init=False)
 
@@ -130,15 +133,16 @@ class Metrics(Resource):
             request.notifyFinish().addErrback(lambda _: self._waiting.pop(request, None))
             if not self._busy:
                 self._busy = True
-                maybeDeferred(self._scrape).addCallbacks(self._scraped, self._failed)
+                Deferred.fromCoroutine(self._scrape()).addCallbacks(self._scraped, self._failed)
         return NOT_DONE_YET
 
-    def _scrape(self) -> Deferred[tuple[bytes, bytes]]:
+    async def _scrape(self) -> tuple[bytes, bytes]:
         try:
-            families = [*self._snapshot(), self._own()]
+            families = [*await maybeDeferred(self._snapshot), self._own()]
         except Exception as problem:
             raise CannotCollect(str(problem)) from problem
-        return self._in_thread(_rendered, self._exposition, families)
+        texts: tuple[bytes, bytes] = await self._in_thread(_rendered, self._exposition, families)
+        return texts
 
     def _own(self) -> Family:
         causes: dict[Values, int] = {(cause,): count for cause, count in self.errors.items()}
@@ -182,13 +186,14 @@ class PrometheusExporter(Service):
     _listen: Callable[[MetricsSite], Any]
     _clock: Clock
     _path: str
-    _snapshot: Callable[[], Sequence[Family]]
+    _snapshot: Snapshot
     _in_thread: Callable[..., Deferred[Any]]
+    _exposition: Exposition = field(factory=Exposition)
     _site: MetricsSite = field(init=False, repr=False)
     _listening: Any = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._site = MetricsSite(Metrics(self._path, self._snapshot, self._in_thread), self._clock)
+        self._site = MetricsSite(Metrics(self._path, self._snapshot, self._in_thread, self._exposition), self._clock)
 
     @property
     def port(self) -> int:

@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from raccoon_tx.clock import Clock, looping, pause
-from raccoon_tx.metrics.families import Families
+from raccoon_tx.metrics.names import Family, Observed
 from raccoon_tx.metrics.statsd_lines import Changes
 
 #: Packets that are sent at once, and seconds until the next ones: the receiver's buffer is small.
@@ -27,6 +27,13 @@ class Reactor(Clock, Protocol):
     """What tells the time and opens UDP ports."""
 
     def listenUDP(self, port: int, protocol: Any, interface: str = "", maxPacketSize: int = 8192) -> Any: ...
+
+
+class Snapshots(Protocol):
+    """What there is to send: a `raccoon_tx.metrics.families.Families`, or what asks other processes."""
+
+    def snapshot(self) -> list[Family] | Deferred[list[Family]]: ...
+    def observations(self) -> list[Observed]: ...
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -67,7 +74,7 @@ class StatsdExporter(Service):
     _reactor: Reactor
     _address: tuple[str, int] = field(converter=parse_address)
     _period: float
-    _families: Families
+    _families: Snapshots
     _in_thread: Callable[..., Deferred[Any]]
     _changes: Changes = field(factory=Changes, init=False, repr=False)
     _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
@@ -110,7 +117,8 @@ class StatsdExporter(Service):
             if self._port is None:
                 await self._open()
             if self._port is not None:
-                families, observed = self._families.snapshot(), self._families.observations()
+                families = await maybeDeferred(self._families.snapshot)
+                observed = self._families.observations()
                 await self._send(await self._in_thread(self._changes.packets, families, observed))
         except Exception:
             self._log.failure("the metrics could not be sent to StatsD")

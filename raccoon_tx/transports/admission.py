@@ -39,6 +39,14 @@ class Connection(Protocol):
         """There was no sign of life: it has to go at once."""
 
 
+class Admits(Protocol):
+    """What lets connections in: `Admission`, or what asks the one of another process."""
+
+    def enter(self, newcomer: Connection) -> None: ...
+    def heard(self, resident: Connection) -> None: ...
+    def leave(self, connection: Connection) -> None: ...
+
+
 @frozen
 class _Probe:
     """:ivar resident: is asked whether it is alive. :ivar newcomer: waits for that."""

@@ -31,7 +31,8 @@ class HttpFront(Service):
     :ivar drain_window: seconds over which WebSockets are closed, so that their clients do not all come back at once.
     :ivar finish_timeout: seconds that requests and batches under way get. :ivar give_up: has those answered that are
         still under way then.
-    :ivar encrypt: wraps the factory of connections in TLS. :ivar stopping: it is about to close its port.
+    :ivar encrypt: wraps the factory of connections in TLS. :ivar shared: other processes have the same port.
+    :ivar stopping: it is about to close its port.
     :ivar port: that is listened on, once the service has started.
     """
 
@@ -45,6 +46,7 @@ class HttpFront(Service):
     _finish_timeout: float = 5.0
     _give_up: Callable[[], None] = field(default=lambda: None)
     _encrypt: Callable[[Any, Any], Any] | None = None
+    _shared: bool = False
     stopping: bool = field(default=False, init=False)
     _hurried: bool = field(default=False, init=False)
     _listening: Any = field(default=None, init=False)
@@ -64,7 +66,7 @@ class HttpFront(Service):
     def _listen(self) -> None:
         if self._listening is None:
             factory = self._site if self._encrypt is None else self._encrypt(self._site, self._clock)
-            self._listening = listen_tcp(self._clock, self._host, self._port, factory, BACKLOG)
+            self._listening = listen_tcp(self._clock, self._host, self._port, factory, BACKLOG, shared=self._shared)
 
     def hurry(self) -> None:
         """Wait for nothing any more: a stop that is on its way ends soon."""

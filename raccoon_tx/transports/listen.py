@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import socket
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.internet.tcp import Port
 
 
 class PortTaken(Exception):
@@ -15,15 +17,30 @@ class PortTaken(Exception):
         super().__init__(f"cannot listen on {what} port {host or '*'}:{port}: {problem}")
 
 
-def listen_tcp(reactor: Any, host: str, port: int, factory: Any, backlog: int, what: str = "HTTP") -> Any:
+class _SharedPort(Port):
+    """A port that other processes listen on as well; the system gives each of them some of the connections."""
+
+    def createInternetSocket(self) -> socket.socket:
+        made: socket.socket = super().createInternetSocket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        return made
+
+
+def listen_tcp(
+    reactor: Any, host: str, port: int, factory: Any, backlog: int, what: str = "HTTP", shared: bool = False
+) -> Any:
     """Listen on ``host``, or on all interfaces, of IPv6 and IPv4 where the machine has both.
 
-    :return: an ``IListeningPort``. :raises PortTaken: it cannot be listened on.
+    :param shared: with other processes. :return: an ``IListeningPort``. :raises PortTaken: it cannot be listened on.
     """
     hosts = [host] if host else ["::", "0.0.0.0"]
     for each in hosts:
         try:
-            return reactor.listenTCP(port, factory, backlog=backlog, interface=each)
+            if not shared:
+                return reactor.listenTCP(port, factory, backlog=backlog, interface=each)
+            made = _SharedPort(port, factory, backlog, each, reactor)
+            made.startListening()
+            return made
         except CannotListenError as problem:
             cause = problem.socketError
             without_ipv6 = getattr(cause, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

@@ -118,7 +118,7 @@ class GrpcFront(Service):
     :ivar in_thread: like ``deferToThread``. :ivar finish_timeout: seconds that calls under way get at the stop.
     :ivar credentials: for TLS. :ivar more: methods of other services. :ivar pause: waits for so many seconds.
     :ivar drain_delay: seconds for which calls are still served when the stop has begun.
-    :ivar port: that is listened on, once the service has started.
+    :ivar shared: other processes have the same port. :ivar port: that is listened on, once the service has started.
     """
 
     _service: EventService
@@ -130,6 +130,7 @@ class GrpcFront(Service):
     _more: Sequence[grpc.GenericRpcHandler] = ()
     _pause: Callable[[float], Deferred[None]] = lambda seconds: succeed(None)
     _drain_delay: float = 0.0
+    _shared: bool = False
     port: int = field(default=0, init=False)
     _delay: Deferred[None] | None = field(default=None, init=False, repr=False)
     _server: Any = field(default=None, init=False, repr=False)
@@ -139,7 +140,7 @@ class GrpcFront(Service):
         host, port = self._settings.host, self._settings.port
         pool = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="grpc")
         options = [
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(self._shared)),
             OPTION,
             ("grpc.max_receive_message_length", self._largest),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT * 1000),

@@ -15,13 +15,13 @@ from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, GroupCounts
 from raccoon_tx.model import Ack, Answer, Client, Draining, Identity, Outcome, Refused, Reply, Saturated
 from raccoon_tx.settings import LimitSettings, WebSocketSettings
-from raccoon_tx.transports.admission import Admission
+from raccoon_tx.transports.admission import Admission, Admits
 from raccoon_tx.transports.bounded import CLOSE_TIMEOUT, HANDSHAKE, PING, BoundedSocket, Quiet, Timers, first_codec
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.upgrade import Handshake
 
-GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR = 1001, 1008, 1011
+GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013
 
 #: Replies from the publisher: what `event_rtt_ms` and `ack_event_rtt_ms` are about.
 _PUBLISHED = (Outcome.OK, Outcome.FAILED)
@@ -88,6 +88,9 @@ class EventSocket(BoundedSocket):
         self._counts.refuse("exists" if duplicate else "serverlimit")
         codec = first_codec(self.subprotocol)
         self._send_reply(codec, codec is PROTOBUF, refusal)
+        if refusal.outcome is Outcome.UNAVAILABLE:
+            self.close(TRY_AGAIN_LATER, "try again later")
+            return
         text = f"duplicate connection: {self.identity.id}" if duplicate else "Max connection reached"
         self.close(POLICY_VIOLATION, text)
 
@@ -264,7 +267,7 @@ class EventSocketFactory(WebSocketServerFactory):
         super().__init__(reactor=clock, server="")
         self._batched_timer = Timers(clock.callLater)
         self.submit = submit
-        self.admission = Admission(connections, settings.duplicate_policy, clock)
+        self.admission: Admits = Admission(connections, settings.duplicate_policy, clock)
         self.keepalive = keepalive
         self.clock = clock
         self.counts = counts
