@@ -177,7 +177,7 @@ async def serving(
 
 def environment(settings: Settings) -> dict[str, str]:
     """What a process gets: these settings, and of ours only what it needs to run at all."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH") if name in os.environ}
     return {**kept, **{name.replace(".", "_").upper(): str(value) for name, value in settings.items()}}
 
 
@@ -207,6 +207,15 @@ class Process:
     grpc: int
     _process: subprocess.Popen[bytes]
     _log: Path
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def folder(self) -> Path:
+        """That it runs in."""
+        return self._log.parent
 
     @property
     def log(self) -> str:
