@@ -29,6 +29,7 @@ from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
 from raccoon_tx.publishers.producer import capacity, largest_value, make_producer
 from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.publishers.watcher import watch
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.records import FullRecords
 from raccoon_tx.reload import reload
@@ -84,7 +85,7 @@ def _publisher(
         if broker is not None:
             properties.pop("metadata.broker.list", None)
             properties["bootstrap.servers"] = broker.address
-        return make_producer(properties, on_error, KafkaStatistics(counts))
+        return make_producer(properties, on_error, KafkaStatistics(counts), _from_thread(reactor))
 
     publisher = KafkaPublisher(
         connect,
@@ -99,6 +100,7 @@ def _publisher(
         publish_timeout=settings.kafka.publish_timeout,
         drain_timeout=settings.stop.flush_timeout,
         close_timeout=settings.kafka.close_timeout,
+        watch=watch(_from_thread(reactor)),
     )
     return publisher, broker, largest_value(properties)
 
