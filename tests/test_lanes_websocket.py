@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -68,7 +69,7 @@ def cut(stream: bytes, random: Random) -> list[bytes]:
         return [stream[place : place + 1] for place in range(len(stream))]
     places = sorted(random.randrange(len(stream) + 1) for _ in range(random.choice([0, 0, 1, 2, 5])))
     bounds = [0, *places, len(stream)]
-    return [stream[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if start != end]
+    return [stream[start:end] for start, end in pairwise(bounds) if start != end]
 
 
 class BothLanesTests(WireTestCase):
