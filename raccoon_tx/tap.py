@@ -46,6 +46,7 @@ from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.listen import listen_tcp
+from raccoon_tx.transports.mask import NVX
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import SERVICES, EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
@@ -126,6 +127,11 @@ def build(settings: Settings, reactor: Any) -> Server:
 
     :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
     """
+    if not NVX:
+        _log.warn(
+            "Autobahn's compiled functions (NVX) are missing or switched off: WebSocket messages of more than some "
+            "hundred bytes cost several times more; install an autobahn wheel for this machine"
+        )
     counts = Counts(
         "log" if settings.publisher == "log" else "kafka",
         settings.metrics.max_label_values,

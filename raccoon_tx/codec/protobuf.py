@@ -28,7 +28,8 @@ class _Protobuf:
         else:
             sent_time = None
             if request.HasField("sent_time"):
-                sent_time = request.sent_time.seconds + request.sent_time.nanos / 1e9
+                stamp = request.sent_time
+                sent_time = stamp.seconds + stamp.nanos / 1e9
             return Batch(request.req_guid, request.events, sent_time)
         raise Malformed(reason, find_guid(body))
 

@@ -186,7 +186,7 @@ class KafkaPublisher(Service):
         self._in_flight[delivery] = None
 
     def _look_often(self) -> None:
-        if self._flushing.interval != self._flush_interval:
+        if self._unwatch is None and self._flushing.interval != self._flush_interval:
             self._flushing.interval = self._flush_interval
             self._flushing.reset()
 
@@ -203,7 +203,7 @@ class KafkaPublisher(Service):
                 self._producer.poll(0)
             self.serve()
             self._expire(self._clock.seconds())
-            if not self._in_flight and not self._waiting:
+            if self._unwatch is None and not self._in_flight and not self._waiting:
                 self._flushing.interval = IDLE_INTERVAL
         except Exception:
             self._log.failure("the producer could not be flushed; trying again")

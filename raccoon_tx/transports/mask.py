@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 #: Bytes above which a call into C costs less than the arithmetic of long integers.
 SMALL = 200
+
+#: How Autobahn is told to do without its compiled functions.
+_OFF = ("0", "false", "no")
 
 try:
     # What Autobahn's own masker objects are made of; one of these for each frame costs three times the work.
@@ -38,8 +42,8 @@ def _works(unmask: Any) -> bool:
         return False
 
 
-#: Whether the C functions are there, and do what they should.
-NVX = lib is not None and _works(unmask_by_nvx)
+#: Whether the C functions are there, do what they should, and nobody has told Autobahn to do without them.
+NVX = lib is not None and os.environ.get("AUTOBAHN_USE_NVX", "1").lower() not in _OFF and _works(unmask_by_nvx)
 
 
 def unmask(mask: bytes, payload: bytes) -> bytes:
