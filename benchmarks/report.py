@@ -49,7 +49,9 @@ def ratios(results: Results, target: str, case: Case) -> list[float]:
     return [one[name] / median(_all(base, name)) for one in own] if base else []
 
 
-def _rows(results: Results, chosen: list[Case], row: Callable[[str, Case, list[Figures]], list[str]]) -> list[list[str]]:
+def _rows(
+    results: Results, chosen: list[Case], row: Callable[[str, Case, list[Figures]], list[str]]
+) -> list[list[str]]:
     targets = [name for name in results if name != BASELINES]
     rows = []
     for case in chosen:
@@ -85,11 +87,11 @@ def _load_row(results: Results) -> Callable[[str, Case, list[Figures]], list[str
 
 
 def _paced_row(target: str, case: Case, rounds: list[Figures]) -> list[str]:
-    reached = median(_all(rounds, "events_per_second"))
+    reached, refused = median(_all(rounds, "events_per_second")), sum(_all(rounds, "refused"))
     return [
         f"{case.rate:,.0f}",
         f"{case.connections:,} x {case.batch}",
-        "held" if reached > 0.98 * case.rate else f"{reached:,.0f}",
+        "held" if reached > 0.98 * case.rate and not refused else f"{reached:,.0f}, {refused:,.0f} refused",
         spread(_all(rounds, "p50")),
         spread(_all(rounds, "p95")),
         spread(_all(rounds, "p99")),
@@ -122,9 +124,7 @@ def _more_rows(results: Results) -> list[list[str]]:
         pairs["two workers over one, WebSocket, 10 events"] = ("workers-2", "websocket-10")
         for title, (one, other) in pairs.items():
             if target != BASELINES and one in found and other in found:
-                values = [
-                    a["us_per_event"] / b["us_per_event"] for a, b in zip(found[one], found[other], strict=False)
-                ]
+                values = [a["us_per_event"] / b["us_per_event"] for a, b in zip(found[one], found[other], strict=False)]
                 processes = median(_all(found[one], "processes"))
                 note = "" if "workers" not in one else f" ({processes:.0f} processes)"
                 rows.append([f"{title}, {target}", spread(values) + note])
@@ -134,12 +134,32 @@ def _more_rows(results: Results) -> list[list[str]]:
 def tables(results: Results) -> list[Table]:
     """All there is to show."""
     loads = [case for case in cases.ALL if case.kind == "load"]
-    columns = ["raw us/event", "ratio", "limit", "events/s", "p50 / p99 ms", "MB", "bad", "found / acknowledged", "gen."]
+    columns = [
+        "raw us/event",
+        "ratio",
+        "limit",
+        "events/s",
+        "p50 / p99 ms",
+        "MB",
+        "bad",
+        "found / acknowledged",
+        "gen.",
+    ]
     empty = ["empty us/call", *columns[1:]]
     row = _load_row(results)
     other = [case for case in loads if case.transport != "grpc"]
     paced = [case for case in cases.ALL if case.kind == "paced"]
-    paced_columns = ["events/s offered", "connections x batch", "taken", "p50 ms", "p95 ms", "p99 ms", "core", "MB", "bad"]
+    paced_columns = [
+        "events/s offered",
+        "connections x batch",
+        "taken",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "core",
+        "MB",
+        "bad",
+    ]
     idle = [case for case in cases.ALL if case.kind == "idle"]
     idle_columns = ["connections", "bytes each", "CPU us to connect", "CPU us per ping and pong", "pings"]
     found = [

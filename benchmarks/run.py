@@ -20,11 +20,12 @@ from pathlib import Path
 import cases
 import generator
 import machine
+import page
 import report
 from attrs import evolve
 from cases import Case
 from measure import Figures, Untrue, measure
-from servers import Target, ours
+from servers import DoesNotStart, Target, ours
 
 
 def arguments() -> argparse.Namespace:
@@ -37,7 +38,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="other than usual")
     parser.add_argument("--seconds", type=float, help="of each load, other than usual")
     parser.add_argument("--brokers", help="a Kafka that runs, instead of librdkafka's own in memory")
-    parser.add_argument("--beside", metavar="COMMAND", help="measure another server too: it is started with our settings")
+    parser.add_argument(
+        "--beside", metavar="COMMAND", help="measure another server too: it is started with our settings"
+    )
     parser.add_argument("--beside-name", default="other", help="what it is called in the tables")
     parser.add_argument("--beside-pid", type=int, help="measure another server too, one that runs (needs --brokers)")
     parser.add_argument("--beside-http", type=int, default=0, help="its port for WebSocket and REST")
@@ -123,7 +126,7 @@ def _once(
         case = evolve(case, seconds=options.seconds)
     try:
         return measure(case, target, address)
-    except (Untrue, RuntimeError) as problem:
+    except (Untrue, DoesNotStart, RuntimeError, OSError) as problem:
         failures.append(f"{place}, {case.name}: {problem}")
         return None
 
@@ -141,12 +144,17 @@ def main() -> int:
     else:
         command = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])
         results, failures = measured(options)
-        kept = {"command": command, "machine": report.surroundings(), "results": results}
+        kept = {
+            "command": command,
+            "machine": report.surroundings(),
+            "rounds": chosen(options)[1],
+            "results": results,
+        }
     if options.json:
         options.json.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
     print(report.text(kept["results"]))
     if options.write:
-        options.write.write_text(report.page(kept), "utf-8")
+        options.write.write_text(page.page(kept), "utf-8")
     for failure in failures:
         print(f"FAILED {failure}")
     return 1 if failures else 0

@@ -17,7 +17,12 @@ from pathlib import Path
 import machine
 from attrs import frozen
 
-PATIENCE = 30.0
+#: Seconds that a server may take to start.
+PATIENCE = 60.0
+
+
+class DoesNotStart(Exception):
+    """The text says what it said."""
 
 
 @frozen
@@ -89,7 +94,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def running(target: Target, broker: str, ack: int = 1, more: Mapping[str, object] | None = None) -> Iterator[Running]:
-    """A server that answers, and is stopped at the end if it was started here.
+    """A server that answers, and is ended afterwards if it was started here. :raises DoesNotStart: it did not.
 
     :param more: settings, by the names that they have in an environment.
     """
@@ -114,13 +119,13 @@ def running(target: Target, broker: str, ack: int = 1, more: Mapping[str, object
         try:
             while not answers(http):
                 if process.poll() is not None or time.monotonic() > begin + PATIENCE:
-                    raise SystemExit(f"{target.name} does not start:\n{log.read_text(errors='replace')}")
+                    raise DoesNotStart(f"{target.name} does not start:\n{log.read_text(errors='replace')}")
                 time.sleep(0.002)
             start = time.monotonic() - begin
             _wait_for_port(grpc)
             yield Running(target, process.pid, http, grpc, start)
             if "Traceback" in log.read_text(errors="replace"):
-                raise SystemExit(f"{target.name} had an error of its own:\n{log.read_text(errors='replace')}")
+                raise DoesNotStart(f"{target.name} had an error of its own:\n{log.read_text(errors='replace')}")
         finally:
             for pid in machine.family(process.pid):
                 os.kill(pid, signal.SIGKILL)
