@@ -19,8 +19,8 @@ on {machine}. They are of one run of {rounds} rounds; figures are medians, with 
 
 ## Measure your own
 
-`raccoon bench` comes with raccoon_tx and needs nothing else. By itself it starts a server with a Kafka inside, and sends
-it a load over WebSocket; `--to` names a server that runs:
+`raccoon bench` comes with raccoon_tx and needs nothing else. By itself it starts a server with a Kafka inside, and
+sends it a load over WebSocket; `--to` names a server that runs:
 
 ```sh
 raccoon bench
@@ -29,40 +29,41 @@ raccoon bench --to grpc://127.0.0.1:8081 --rate 5000 --seconds 30
 raccoon bench --to wss://events.example:443 --ca ca.pem --json
 ```
 
-It prints how many events were accepted, what was refused and why, how soon the answers came, and how much of a core it
-took itself: it is Python too, so when it says that it had no time left, the server can do more than it could ask for. The
-events are real: a server writes them to its Kafka, into the topic of the type `bench` (`--type`).
+It prints how many events were accepted, what was refused and why, how soon the answers came, and how much of a core
+it took itself: it is Python too, so when it says that it had no time left, the server can do more than it could ask
+for. The events are real: a server writes them to its Kafka, into the topic of the type `bench` (`--type`).
 
 ## How these were measured
 
-The server runs on one core, its metrics are on, and Kafka's `linger.ms` is 1. The load generator and the broker share
-another core. The generator is a C program on epoll that speaks all three transports; it decodes every answer and holds it
-against the request that it is to. `gen.` is the part of a core that it took: far below 1, so it is not what is measured.
-The broker is the one inside librdkafka, in a process of its own: it costs little and there is no network, so the times are
-the server's own and the linger.
+The server runs on one core, its metrics are on, and Kafka's `linger.ms` is 1. The load generator and the broker
+share another core. The generator is a C program on epoll that speaks all three transports; it decodes every answer
+and holds it against the request that it is to. `gen.` is the part of a core that it took: far below 1, so it is not
+what is measured. The broker is the one inside librdkafka, in a process of its own: it costs little and there is no
+network, so the times are the server's own and the linger.
 
 CPU
 : the processor time of the whole server process, all its threads, from the first request until the broker has every
   event, divided by the events.
 
 Raw, and ratio
-: machines differ and are never quite alone, so what counts is the ratio. *Raw* is what `Producer.produce()` alone costs in
-  Python, in a process of its own on the same core, in the same round, with batches of the same size. For gRPC it is a
-  `grpc.server` that answers every call with a constant.
+: machines differ and are never quite alone, so what counts is the ratio. *Raw* is what `Producer.produce()` alone
+  costs in Python, in a process of its own on the same core, in the same round, with batches of the same size. For
+  gRPC it is a `grpc.server` that answers every call with a constant.
 
 Bad
 : answers that could not be decoded, were to no request, or were no success; and events *found* in the topics against
   events *acknowledged* to the clients. A run in which these are not 0 and equal has failed, whatever its speed.
 
 Closed loop
-: 50 connections (gRPC: 8, with 8 calls each) that send the next batch when the last is answered. The times of such a run
-  are those of a full server.
+: 50 connections (gRPC: 8, with 8 calls each) that send the next batch when the last is answered. The times of such
+  a run are those of a full server.
 
 Open loop
-: batches are sent at a fixed rate whatever the answers do, and an answer's time counts from when its batch *should* have
-  been sent. `late ms` is the p99 of how late the generator itself was.
+: batches are sent at a fixed rate whatever the answers do, and an answer's time counts from when its batch *should*
+  have been sent. `late ms` is the p99 of how late the generator itself was.
 
-Names of cases are transport, events in a batch, and what is different from protobuf, 100 bytes and {{setting}}`EVENT_ACK` 1.
+Names of cases are transport, events in a batch, and what is different from protobuf, 100 bytes and
+{{setting}}`EVENT_ACK` 1.
 
 ## Figures
 """
@@ -77,12 +78,12 @@ python benchmarks/run.py --case websocket-10 --case grpc-10 --rounds 5
 python benchmarks/run.py --case paced-5k --brokers kafka-1:9092
 ```
 
-in a clone, with raccoon_tx installed, two cores, Linux and a C compiler (Debian: `gcc` and `libc6-dev`); 10,000 connections
-need `ulimit -Hn` to be above 11,000. `--quick` takes about two minutes, `--full` about twelve. The status is 1 if any answer
-was bad or an event is missing.
+in a clone, with raccoon_tx installed, two cores, Linux and a C compiler (Debian: `gcc` and `libc6-dev`); 10,000
+connections need `ulimit -Hn` to be above 11,000. `--quick` takes about two minutes, `--full` about twelve. The
+status is 1 if any answer was bad or an event is missing.
 
-Another server that speaks the same wire format can be measured beside ours, on the same core, in the same rounds. It gets
-its settings from the environment, by the names that raccoon_tx has them:
+Another server that speaks the same wire format can be measured beside ours, on the same core, in the same rounds.
+It gets its settings from the environment, by the names that raccoon_tx has them:
 
 ```sh
 python benchmarks/run.py --quick --beside 'env WORKER_POOL_SIZE=500 ./raccoon server' --beside-name go

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
@@ -73,10 +74,14 @@ async def open_all(count: int, open_one: Callable[[int], Awaitable[T]]) -> list[
         return list(await gatherResults([limit.run(begin, number) for number in range(count)], consumeErrors=True))
     except FirstError as error:
         problem = error.subFailure.value
-        raise CannotConnect(_in_words(problem)) from problem
+        raise CannotConnect(in_words(problem)) from problem
 
 
-def _in_words(problem: BaseException | None) -> str:
+def in_words(problem: BaseException | None) -> str:
+    """Why a connection could not be opened."""
+    if isinstance(problem, SSL.Error):
+        reasons = [str(one[-1]) for one in problem.args[0]] if problem.args and problem.args[0] else []
+        return f"TLS: {', '.join(reasons) or 'the connection was closed'}"
     if isinstance(problem, ConnectionRefusedError):
         return "the connection was refused"
     if isinstance(problem, DNSLookupError):

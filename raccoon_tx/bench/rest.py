@@ -5,23 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from raccoon_tx.bench.address import Address
-from raccoon_tx.bench.dial import endpoint
+from raccoon_tx.bench.dial import CannotConnect, endpoint, in_words
 from raccoon_tx.bench.load import LOST, Load
 
 #: Bytes that the head of an answer may have.
 _HEAD = 16384
 
 
+@implementer(IHandshakeListener)
 @define(eq=False)
 class Poster(Protocol):
-    """One connection, with one request at a time."""
+    """One connection, with one request at a time.
+
+    :ivar opened: fires when a request may be sent: with TLS, once both sides are content.
+    """
 
     _head: bytes
     _load: Load
+    _tls: bool = False
+    opened: Deferred[None] = field(init=False, factory=Deferred)
     transport: Any = field(init=False, default=None)
     _guid: str = field(init=False, default="")
     _received: bytes = field(init=False, default=b"")
@@ -33,6 +42,13 @@ class Poster(Protocol):
         """Send a batch."""
         self._guid = guid
         self.transport.write(b"%s%d\r\n\r\n%s" % (self._head, len(body), body))
+
+    def connectionMade(self) -> None:
+        if not self._tls:
+            self.opened.callback(None)
+
+    def handshakeCompleted(self) -> None:
+        self.opened.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
         self._received += data
@@ -70,8 +86,11 @@ class Poster(Protocol):
             self._guid = ""
         self.transport.loseConnection()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self._load.lost(self, LOST)
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.opened.called:
+            self._load.lost(self, LOST)
+        else:
+            self.opened.errback(CannotConnect(in_words(reason.value)))
 
 
 async def open_poster(
@@ -80,7 +99,8 @@ async def open_poster(
     """Connect. :raises Exception: it cannot be done."""
     lines = {"Host": address.authority, "User-Agent": "raccoon-bench", "Content-Type": media_type, **headers}
     head = f"POST {address.path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    factory = Factory.forProtocol(lambda: Poster(f"{head}Content-Length: ".encode(), load))
+    factory = Factory.forProtocol(lambda: Poster(f"{head}Content-Length: ".encode(), load, address.tls))
     factory.noisy = False
     poster: Poster = await endpoint(reactor, address, ca).connect(factory)
+    await poster.opened
     return poster
