@@ -53,6 +53,32 @@ def cpu(pid: int) -> float:
     return sum(time.clock_gettime((~one << 3) | 2) for one in family(pid))
 
 
+def core_busy(core: int) -> float:
+    """Seconds of processor time that all processes together have had on a core."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            return sum(map(int, ticks[:3])) / os.sysconf("SC_CLK_TCK")  # user, nice, system
+    return 0.0
+
+
+class Watch:
+    """What a process takes of the server's core from now on, and what others take of it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._core = min(SERVER_CORE)
+        self._start = (time.monotonic(), cpu(pid), core_busy(self._core))
+
+    def read(self) -> tuple[float, float, float]:
+        """Seconds that have passed, that the process has had, and the part of the core that others have had."""
+        lasted, used, busy = (
+            now - then
+            for now, then in zip((time.monotonic(), cpu(self._pid), core_busy(self._core)), self._start, strict=True)
+        )
+        return lasted, used, max(busy - used, 0.0) / lasted
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that are in use now; what several processes share is counted once."""
     total = 0

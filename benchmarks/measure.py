@@ -79,15 +79,16 @@ def _load(case: Case, target: Target, broker: str) -> Figures:
                 warmed = _run(case, generator, WARM_UP)
                 before = topic.wait_for(warmed["acknowledged"])
                 _check(case, warmed, before)
-                start, began = machine.cpu(server.pid), time.monotonic()
+                watch = machine.Watch(server.pid)
                 answers = _run(case, generator, case.seconds)
                 arrived = topic.wait_for(before + answers["acknowledged"]) - before
-                used, lasted = machine.cpu(server.pid) - start, time.monotonic() - began
+                lasted, used, others = watch.read()
                 _check(case, answers, arrived)
                 return {
                     "us_per_event": used / answers["acknowledged"] * 1e6,
                     "us_per_call": used / answers["batches"] * 1e6,
                     "core": used / lasted,
+                    "others": others,
                     "resident": machine.resident(server.pid),
                     "processes": len(machine.family(server.pid)),
                     "start": server.start,

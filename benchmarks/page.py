@@ -114,4 +114,4 @@ def page(kept: dict[str, Any]) -> str:
     begin = _BEGIN.replace("{{", "{").replace("}}", "}")
     for name in ("command", "machine", "rounds"):
         begin = begin.replace("{" + name + "}", str(kept[name]))
-    return begin + "\n" + "\n\n".join(tables) + "\n" + _END
+    return "\n".join([begin, report.quiet(kept["results"]), "", "\n\n".join(tables), _END])

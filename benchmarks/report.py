@@ -21,6 +21,9 @@ BASELINES = "baselines"
 
 OURS = "raccoon_tx"
 
+#: Part of the server's core that others may have in a run that can be trusted.
+QUIET = 0.05
+
 #: A table: heading, what its columns are called, and its rows.
 Table = tuple[str, list[str], list[list[str]]]
 
@@ -188,7 +191,23 @@ def text(results: Results) -> str:
         lines += ["", title, ""]
         for row in [columns, *rows]:
             lines.append("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, "", quiet(results)])
+
+
+def quiet(results: Results) -> str:
+    """How quiet the machine was, in one sentence."""
+    parts = [
+        figures["others"]
+        for found in results.values()
+        for rounds in found.values()
+        for figures in rounds
+        if "others" in figures
+    ]
+    if not parts:
+        return ""
+    usual, most = median(parts), max(parts)
+    advice = "" if usual < QUIET else ": it was not quiet, and only the ratios say something"
+    return f"Other processes had {usual:.0%} of the server's core (in the worst measurement {most:.0%}){advice}."
 
 
 def surroundings() -> str:

@@ -131,6 +131,16 @@ def _once(
         return None
 
 
+def typed() -> str:
+    """The command that measures this again, without the files that it writes."""
+    words, skip = ["python", "benchmarks/run.py"], False
+    for word in sys.argv[1:]:
+        if not skip and word.partition("=")[0] not in ("--json", "--write"):
+            words.append(word)
+        skip = word in ("--json", "--write")
+    return shlex.join(words)
+
+
 def main() -> int:
     """Measure, print, write. :return: the exit status: 1 if an answer was bad or an event is missing."""
     options = arguments()
@@ -142,10 +152,9 @@ def main() -> int:
     if options.from_json:
         kept = json.loads(options.from_json.read_text("utf-8"))
     else:
-        command = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])
         results, failures = measured(options)
         kept = {
-            "command": command,
+            "command": typed(),
             "machine": report.surroundings(),
             "rounds": chosen(options)[1],
             "results": results,
