@@ -53,7 +53,7 @@ static long take(Connection *connection, const uint8_t *data, size_t size, Bytes
         int slot;
         Verdict verdict = body_judge(connection, payload, (size_t)length, &slot);
         bool ok = !memcmp(head + 9, "200 ", 4);
-        if (ok != (verdict == GOOD)) verdict = verdict == GOOD ? WRONG : REFUSED;
+        if (!ok) verdict = verdict == GOOD ? WRONG : REFUSED;
         answered(connection, slot < 0 ? 0 : slot, verdict, payload, (size_t)length);
         at += (size_t)(payload - head + length);
     }
