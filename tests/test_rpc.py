@@ -249,6 +249,21 @@ class EventServiceTests(WireTestCase):
             service.arrived(call, PROTO_BATCH)
             self.assertEqual(len(call.ended), ended)
 
+    def test_too_many_bytes(self) -> None:
+        """What counts too is how many bytes there are at once; a large message by itself is served."""
+        size = len(PROTO_BATCH)
+        service = self.service(submit=self.later, most_bytes=2 * size)
+        calls = [Call() for _ in range(3)]
+        for call in calls:
+            service.arrived(call, PROTO_BATCH)
+        self.assertEqual([len(call.ended) for call in calls], [0, 0, 1])
+        self.answers[0](Reply(Outcome.OK, "1234"))
+        self.answers[1](Reply(Outcome.OK, "1234"))
+        large, small = Call(), Call()
+        service.arrived(large, PROTO_BATCH * 3)
+        service.arrived(small, PROTO_BATCH)
+        self.assertEqual((large.ended, len(small.ended)), ([], 1))
+
     def test_too_many_for_the_reactor(self) -> None:
         """That needs no reactor: one that is busy elsewhere hears of it later."""
         service = self.service(self.wakes.append, most=1)

@@ -1,4 +1,4 @@
-"""The gRPC server in its threads <-> `Ingest.submit`: contract section 6."""
+"""The gRPC server <-> `Ingest.submit`: contract section 6."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from itertools import repeat
+from threading import Lock
 from time import time
 from typing import Any
 
@@ -38,7 +38,7 @@ METHODS = tuple(f"/{service}/SendEvent" for service in SERVICES)
 
 #: Seconds that a silent connection gets for the HTTP/2 handshake.
 HANDSHAKE_TIMEOUT = 10
-#: Calls of one connection at once; its client holds back the others. Those who ask for none of it know no bound.
+#: Calls of one connection at once; its client holds back the others.
 STREAMS = 256
 #: Seconds after which a silent peer is asked for a sign of life, and for how long.
 KEEPALIVE, KEEPALIVE_TIMEOUT = 60, 20
@@ -55,12 +55,15 @@ OPTIONS = [
 
 #: Calls that may wait for their messages at once.
 UNREAD = 4096
+#: Bytes that the messages under way may have together.
+MOST_BYTES = 256 * 1024 * 1024
 #: Pairs of an id and a group whose identity is kept at hand.
 IDENTITIES = 4096
 #: Refusals that may wait to be counted.
 REFUSALS = 65536
 
 OVERLOADED = "overloaded: too many calls at once, try again later"
+ABANDONED = Reply(Outcome.EXPIRED, None, "the call was over before it was served")
 
 _log = Logger()
 
@@ -68,23 +71,25 @@ _log = Logger()
 class _Answer:
     """Ends one call, once."""
 
-    __slots__ = ("_call", "_service")
+    __slots__ = ("_call", "_service", "_size")
 
-    def __init__(self, service: EventService, call: Call) -> None:
+    def __init__(self, service: EventService, call: Call, size: int) -> None:
         self._service = service
         self._call: Call | None = call
+        self._size = size
 
     def __call__(self, reply: Reply) -> None:
         call, self._call = self._call, None
         if call is not None:
-            self._service.end(call, reply)
+            self._service.end(call, self._size, reply)
 
 
 @define(eq=False)
 class EventService:
     """Hands calls to the reactor, and their answers back. It takes so many at once, and refuses more.
 
-    :ivar call_from_thread: like ``reactor.callFromThread``. :ivar most: calls under way at once.
+    :ivar call_from_thread: like ``reactor.callFromThread``. :ivar most: calls under way at once. :ivar most_bytes:
+        of their messages together; a message by itself is never too large for it.
     :ivar turned_away: is told the group of each client that was refused for that, in the reactor thread.
     :ivar timeout: seconds that an answer may take where a thread waits for it, so that a stopped reactor cannot hold
         the thread. :ivar largest: bytes of a message without its compression.
@@ -97,11 +102,13 @@ class EventService:
     _turned_away: Callable[[str], None]
     _timeout: float
     _largest: int = LimitSettings().body
+    _most_bytes: int = MOST_BYTES
     _id_header: str = field(init=False)
     _group_header: str = field(init=False)
     _identity: Callable[[Any, Any], Identity] = field(init=False, repr=False)
-    # A place is taken and given back in one step, whatever the thread.
-    _places: deque[None] = field(init=False, repr=False)
+    _lock: Lock = field(factory=Lock, init=False, repr=False)
+    _under_way: int = field(default=0, init=False)
+    _bytes: int = field(default=0, init=False)
     _arrivals: deque[tuple[Call, bytes, Client]] = field(factory=deque, init=False, repr=False)
     _refusals: deque[str] = field(factory=lambda: deque(maxlen=REFUSALS), init=False, repr=False)
     _woken: bool = field(default=False, init=False)
@@ -110,7 +117,6 @@ class EventService:
         settings = self._identify.settings
         self._id_header, self._group_header = settings.id_header.lower(), settings.group_header.lower()
         self._identity = lru_cache(IDENTITIES)(self._read_identity)
-        self._places = deque(repeat(None, self._most))
 
     # In any thread
 
@@ -129,16 +135,22 @@ class EventService:
         except Refused as refusal:
             call.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal.reason)
         else:
-            try:
-                self._places.pop()
-            except IndexError:
+            if self._enter(len(body)):
+                self._arrivals.append((call, body, client))
+            else:
                 self.refuse(call, OVERLOADED, find_guid(body))
                 self._refusals.append(client.identity.group)
-            else:
-                self._arrivals.append((call, body, client))
             if not self._woken:
                 self._woken = True
                 self._call_from_thread(self._serve)
+
+    def _enter(self, size: int) -> bool:
+        with self._lock:
+            if self._under_way and (self._under_way >= self._most or self._bytes + size > self._most_bytes):
+                return False
+            self._under_way += 1
+            self._bytes += size
+        return True
 
     def refuse(self, call: Call, reason: str, guid: str = "") -> None:
         """End a call that is not taken; it may come again."""
@@ -182,22 +194,28 @@ class EventService:
             self._turned_away(self._refusals.popleft())
 
     def _take(self, call: Call, body: bytes, client: Client) -> None:
-        """What a busy reactor has kept waiting for too long is not published any more."""
-        if not call.awaited():
-            self._places.append(None)
-            call.fail(grpc.StatusCode.CANCELLED, "the call was over before it was served")
-            return
-        answer = _Answer(self, call)
+        answer = _Answer(self, call, len(body))
         try:
-            self._submit(body, PROTOBUF, client, answer)
+            # What a busy reactor has kept waiting for too long is not published any more.
+            if call.awaited():
+                self._submit(body, PROTOBUF, client, answer)
+            else:
+                answer(ABANDONED)
         except Exception:
             _log.failure("a batch could not be taken")
             answer(Reply(Outcome.FAILED, None, "internal error"))
 
-    def end(self, call: Call, reply: Reply) -> None:
-        """End a call that was taken."""
-        self._places.append(None)
-        if reply.outcome is Outcome.MALFORMED:
+    def _leave(self, size: int) -> None:
+        with self._lock:
+            self._under_way -= 1
+            self._bytes -= size
+
+    def end(self, call: Call, size: int, reply: Reply) -> None:
+        """End a call that was taken, with a message of this size."""
+        self._leave(size)
+        if reply is ABANDONED:
+            call.fail(grpc.StatusCode.CANCELLED, reply.reason)
+        elif reply.outcome is Outcome.MALFORMED:
             call.fail(grpc.StatusCode.INTERNAL, f"cannot deserialize request: {reply.reason}")
         else:
             call.answer(_encoded(reply))
