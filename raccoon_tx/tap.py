@@ -29,6 +29,7 @@ from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
 from raccoon_tx.publishers.producer import capacity, largest_value, make_producer
 from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.publishers.watcher import watch
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.records import FullRecords
 from raccoon_tx.reload import reload
@@ -45,6 +46,7 @@ from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.listen import listen_tcp
+from raccoon_tx.transports.mask import NVX
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import SERVICES, EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
@@ -84,7 +86,7 @@ def _publisher(
         if broker is not None:
             properties.pop("metadata.broker.list", None)
             properties["bootstrap.servers"] = broker.address
-        return make_producer(properties, on_error, KafkaStatistics(counts))
+        return make_producer(properties, on_error, KafkaStatistics(counts), _from_thread(reactor))
 
     publisher = KafkaPublisher(
         connect,
@@ -99,6 +101,7 @@ def _publisher(
         publish_timeout=settings.kafka.publish_timeout,
         drain_timeout=settings.stop.flush_timeout,
         close_timeout=settings.kafka.close_timeout,
+        watch=watch(_from_thread(reactor)),
     )
     return publisher, broker, largest_value(properties)
 
@@ -124,6 +127,11 @@ def build(settings: Settings, reactor: Any) -> Server:
 
     :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
     """
+    if not NVX:
+        _log.warn(
+            "Autobahn's compiled functions (NVX) are missing or switched off: WebSocket messages of more than some "
+            "hundred bytes cost several times more; install an autobahn wheel for this machine"
+        )
     counts = Counts(
         "log" if settings.publisher == "log" else "kafka",
         settings.metrics.max_label_values,

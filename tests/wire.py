@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import define, field, frozen
 from twisted.internet import main
@@ -423,8 +423,10 @@ class House:
     :ivar counts: what was counted. :ivar parts: of the server, which ``/readyz`` asks.
     :ivar taken: the batches that were published, with their clients. :ivar waiting: those not yet answered.
     :ivar held: they are not answered for now. :ivar refusal: raised instead of taking one. :ivar outcome: of them.
+    :ivar lane: the fast lanes are open, in all houses that are built from now on.
     """
 
+    lane: ClassVar[bool] = True
     limits: LimitSettings = field(factory=lambda: LimitSettings(body=1000))
     settings: WebSocketSettings = field(factory=WebSocketSettings)
     identity: IdentitySettings = field(
@@ -474,6 +476,7 @@ class House:
             self.counts,
             of_one,
             Ack.DELIVERED,
+            self.lane,
         )
         own = [self.identity.id_header, self.identity.group_header]
         cors = Cors(self.cors, own) if self.cors.enabled else None
@@ -540,13 +543,23 @@ class House:
         return front
 
 
+def in_both_lanes(cases: dict[str, Any]) -> None:
+    """Have every test case in a module's names run a second time, with the fast lanes closed."""
+    for name, case in list(cases.items()):
+        if isinstance(case, type) and issubclass(case, WireTestCase) and name.endswith("Tests"):
+            cases[f"Stock{name}"] = type(f"Stock{name}", (case,), {"lane": False, "__module__": case.__module__})
+
+
 class WireTestCase(SynchronousTestCase):
     """The wall clock stands still, and at the end nothing may have been logged that a test does not know of.
 
-    :ivar noise: lines of the log, from level ``info``.
+    :ivar noise: lines of the log, from level ``info``. :ivar lane: whether the fast lanes are open.
     """
 
+    lane = True
+
     def setUp(self) -> None:
+        self.patch(House, "lane", self.lane)
         for module in (channel, rest, rpc, websocket):
             self.patch(module, "time", lambda: NOW + 0.9)
         self.noise: list[str] = []
