@@ -11,16 +11,16 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx import logs
-from raccoon_tx.clock import pause
 from raccoon_tx.codec import protobuf
 from raccoon_tx.dedup import Guids
-from raccoon_tx.ingest import Ingest
+from raccoon_tx.ingest import REASONS, Ingest
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, Histogram, SampledHistogram
 from raccoon_tx.metrics.families import Families
 from raccoon_tx.metrics.kafka_statistics import KafkaStatistics
 from raccoon_tx.metrics.prometheus import PrometheusExporter
 from raccoon_tx.metrics.statsd import StatsdExporter
+from raccoon_tx.model import Outcome
 from raccoon_tx.options import Options
 from raccoon_tx.process import UnderTwistd, or_exit, tell_status
 from raccoon_tx.publishers.accounts import Accounts
@@ -155,7 +155,7 @@ def build(settings: Settings, reactor: Any) -> Server:
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
     http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection)
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
-    grpc = _grpc(settings, reactor, ingest, certificates, grpc_health)
+    grpc = _grpc(settings, reactor, ingest, counts, certificates, grpc_health)
 
     # The fronts stop side by side: neither hands anything to the other.
     fronts = MultiService()
@@ -247,26 +247,39 @@ def _listening(http: HttpFront) -> Part:
 
 
 def _grpc(
-    settings: Settings, reactor: Any, ingest: Ingest, certificates: Certificates | None, health: GrpcHealth
+    settings: Settings,
+    reactor: Any,
+    ingest: Ingest,
+    counts: Counts,
+    certificates: Certificates | None,
+    health: GrpcHealth,
 ) -> GrpcFront:
     more = [health.handler()]
     if settings.grpc.reflection:
         files = [protobuf.SendEventRequest.DESCRIPTOR.file, health_pb2.DESCRIPTOR]  # type: ignore[attr-defined]
         more += reflection_handlers(files)
     patience = settings.kafka.publish_timeout + settings.buffer.patience + GRPC_MARGIN
-    identify = Identify(settings.identity)
-    id_header, largest = settings.identity.id_header, settings.limits.body
-    service = EventService(ingest.submit, identify, id_header, _from_thread(reactor), patience, largest)
+    largest = settings.limits.body
+    service = EventService(
+        ingest.submit,
+        Identify(settings.identity),
+        _from_thread(reactor),
+        settings.grpc.max_in_flight,
+        lambda group: counts.group(group).could_not_read(REASONS[Outcome.SATURATED]),
+        patience,
+        largest,
+    )
     return GrpcFront(
         service,
         settings.grpc,
         largest,
         _in_thread(reactor),
+        reactor,
         settings.stop.flush_timeout,
         certificates.credentials if certificates is not None else None,
         more,
-        partial(pause, reactor),
         settings.stop.drain_delay,
+        settings.http.body_timeout,
     )
 
 
