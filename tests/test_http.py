@@ -29,12 +29,12 @@ from tests.wire import (
     TEXT,
     Answer,
     Client,
-    House,
     WireTestCase,
     chunked,
     close,
     frame,
     handshake,
+    over_stock,
     post,
 )
 from tests.wire import (
@@ -51,7 +51,7 @@ TOO_LARGE = "too large: a body may have at most 1000 bytes"
 class HttpTestCase(WireTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.house = House()
+        self.house = self.furnish()
         self.client = self.house.client()
 
     def assert_no_timers(self, client: Client | None = None) -> None:
@@ -680,6 +680,11 @@ class StopTests(HttpTestCase):
         self.assertEqual((port.interface, port.backlog, port.factory), ("127.0.0.1", 4096, self.house.site))
         self.assertEqual(front.port, 40000)
 
+    def test_first(self) -> None:
+        """What connections begin as is what the port is given."""
+        self.start()
+        self.assertIs(self.house.loop.ports[0].factory, self.house.first)
+
     def test_nobody(self) -> None:
         """Without connections the stop takes no time."""
         self.start()
@@ -929,7 +934,7 @@ class StopTests(HttpTestCase):
     def test_hurry(self) -> None:
         """When there is no time left, everything ends at once, whichever step the stop is at."""
         for reached in (0.0, 1.5, 2.5, 4.5):
-            self.house = House()
+            self.house = self.furnish()
             self.house.held = True
             self.start(drain_delay=1.0, drain_window=1.0, finish_timeout=100.0)
             client, idle = self.house.client(), self.house.client()
@@ -1076,7 +1081,7 @@ class AnythingTests(WireTestCase):
     """Streams that nobody should send."""
 
     def serve(self, segments: list[bytes], held: bool) -> tuple[bytes, list[Any]]:
-        house = House(identity=EVERYWHERE, cors=CORS, dedup=DedupSettings(enabled=True, scope="identity"))
+        house = self.furnish(identity=EVERYWHERE, cors=CORS, dedup=DedupSettings(enabled=True, scope="identity"))
         house.held = held
         client = house.client()
         client.send(*segments)
@@ -1143,3 +1148,6 @@ class AnythingTests(WireTestCase):
         stream += post(chunked(JSON_BATCH), Transfer_Encoding="chunked")
         stream += handshake() + frame(TEXT, JSON_BATCH) + frame(CLOSE, close(1000))
         self.assertEqual(self.serve([bytes([byte]) for byte in stream], False), self.serve([stream], False))
+
+
+globals().update(over_stock(ConnectionTests, LimitTests, TimeTests, MalformedTests, StopTests))

@@ -94,14 +94,34 @@ class EventChannel(HTTPChannel):
         else:
             self.answer_early(before_decoding(too_large(self.factory.largest_body)), Outcome.TOO_LARGE)
 
+    def resume(self, data: bytes, left: float) -> None:
+        """Go on where another protocol left off.
+
+        :param data: of a request that was not served. :param left: seconds for the rest of it, or for the next one.
+        """
+        if data:
+            self.dataReceived(data)
+        if self.timeOut is not None:
+            self.setTimeout(max(left, 0.001))
+
+    def overdue(self) -> None:
+        """What is waited for is late."""
+        if self.timeOut is not None:
+            self.setTimeout(None)
+            self.timeoutConnection()
+
     def readConnectionLost(self) -> None:
         """The client has sent all it wants to send, and may be waiting for its answers."""
-        if self._handlingRequest:
-            self._last = True
-            return
         if self._in_body:
             self.answer_early(_BROKEN_OFF, Outcome.UNREADABLE)
-        self.loseConnection()
+        self.end_of_input()
+
+    def end_of_input(self) -> None:
+        """Close, behind the answers that are still to come."""
+        if self._handlingRequest:
+            self._last = True
+        else:
+            self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Does not happen: we close both halves at once."""
@@ -249,10 +269,10 @@ class EventChannel(HTTPChannel):
 class EventSite(Site):
     """The HTTP connections.
 
-    :ivar largest_body: bytes. :ivar channels: those that are open. :ivar draining: they are to be closed.
-    :ivar idle_timeout: seconds without a request. :ivar head_timeout: for the head of one. :ivar body_timeout: for
-        its body. :ivar counts: what is counted. :ivar cors: for browsers on pages of other sites, if that is on.
-        :ivar group_of: under which group to count what a request brought.
+    :ivar largest_body: bytes. :ivar channels: those that are open, whichever protocol they have. :ivar draining: they
+        are to be closed. :ivar idle_timeout: seconds without a request. :ivar head_timeout: for the head of one.
+        :ivar body_timeout: for its body. :ivar counts: what is counted. :ivar cors: for browsers on pages of other
+        sites, if that is on. :ivar group_of: under which group to count what a request brought.
     """
 
     protocol = EventChannel  # type: ignore[assignment]
@@ -285,7 +305,7 @@ class EventSite(Site):
         self.idle_timeout = idle_timeout
         self.head_timeout = head_timeout
         self.body_timeout = body_timeout
-        self.channels: set[EventChannel] = set()
+        self.channels: set[Any] = set()
         self.draining = False
 
     def log(self, request: Any) -> None:
