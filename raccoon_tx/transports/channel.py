@@ -94,14 +94,15 @@ class EventChannel(HTTPChannel):
         else:
             self.answer_early(before_decoding(too_large(self.factory.largest_body)), Outcome.TOO_LARGE)
 
-    def resume(self, data: bytes, left: float) -> None:
+    def resume(self, data: bytes, left: float | None) -> None:
         """Go on where another protocol left off.
 
-        :param data: of a request that was not served. :param left: seconds for the rest of it, or for the next one.
+        :param data: of a request that was not served. :param left: seconds for the rest of it, or until there is one;
+            ``None`` if its time has not begun.
         """
         if data:
             self.dataReceived(data)
-        if self.timeOut is not None:
+        if left is not None and self.timeOut is not None:
             self.setTimeout(max(left, 0.001))
 
     def overdue(self) -> None:
@@ -202,7 +203,8 @@ class EventChannel(HTTPChannel):
         # Twisted does this only for answers that come later: a client that reads none would get all of them stored.
         if self._waitingForTransport and not self._handlingRequest:
             self.transport.pauseProducing()
-        if self._last and not self._handlingRequest:
+        # What was answered at once has others behind it, whose turn comes when Twisted is back in its loop.
+        if self._last and not self._handlingRequest and not self._busyReceiving:
             self.loseConnection()
 
     def timeoutConnection(self) -> None:

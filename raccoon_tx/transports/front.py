@@ -270,6 +270,8 @@ class PlainChannel:
         """The connection gets an `EventChannel`, which sees what was not served as it came."""
         transport = self.transport
         kept = self._head + self._body if self._body is not None else self._kept
+        # What was not looked at has its time before it.
+        fresh = bool(self._kept) and self._deadlines is self._front.idle
         left = self._deadlines.forget(self)
         self._leave()
         channel: Any = self._front.site.buildProtocol(None)
@@ -281,7 +283,7 @@ class PlainChannel:
         if (self._paused or self._unread) and not self._last:
             transport.resumeProducing()
         channel.makeConnection(transport)
-        channel.resume(kept, left)
+        channel.resume(kept, None if fresh else left)
         return channel  # type: ignore[no-any-return]
 
     # Clients that do not read
