@@ -126,7 +126,7 @@ def make(chance: random.Random) -> bytes:
     """One stream of bytes."""
     pieces = [piece(chance) for _ in range(chance.choice([1, 1, 1, 2, 3, 5]))]
     stream = b"".join(pieces)
-    if chance.random() < 0.3:
+    if chance.random() < 0.25:
         return damage(chance, stream)
     return stream
 
@@ -143,9 +143,9 @@ def damage(chance: random.Random, stream: bytes) -> bytes:
 def piece(chance: random.Random) -> bytes:
     """One request, or nearly one, or what may come behind it."""
     kind = chance.random()
-    if kind < 0.45:
-        return with_lines(chance, good_post(chance), chance.choice([0, 0, 0, 1, 1, 2, 4]))
-    if kind < 0.6:
+    if kind < 0.55:
+        return with_lines(chance, good_post(chance), chance.choice([0, 0, 0, 0, 1, 1, 2, 4]))
+    if kind < 0.67:
         return with_lines(chance, handshake(), chance.choice([0, 0, 1, 2])) + after_upgrade(chance)
     makers: list[Callable[[], bytes]] = [
         lambda: good_post(chance),

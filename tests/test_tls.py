@@ -11,7 +11,6 @@ from typing import Any
 from OpenSSL import SSL
 
 from raccoon_tx.settings import TlsSettings, WebSocketSettings
-from raccoon_tx.transports.http import HttpFront
 from raccoon_tx.transports.tls import Certificates
 from tests.certificates import Authority, Pair
 from tests.wire import (
@@ -22,12 +21,12 @@ from tests.wire import (
     PONG,
     TEXT,
     Client,
-    House,
     Wire,
     WireTestCase,
     close,
     frame,
     handshake,
+    over_stock,
     parse_answers,
     parse_frames,
     post,
@@ -101,9 +100,9 @@ class TlsTestCase(WireTestCase):
         self.open_house()
 
     def open_house(self, client_ca: str = "", **settings: Any) -> None:
-        self.house = House(**settings)
+        self.house = self.furnish(**settings)
         self.certificates = Certificates(self.files(self.pair, client_ca))
-        self.factory = self.certificates.encrypt(self.house.site, self.house.loop)
+        self.factory = self.certificates.encrypt(self.house.first, self.house.loop)
 
     def files(self, pair: Pair, client_ca: str = "") -> TlsSettings:
         return TlsSettings(certificate=pair.certificate, private_key=pair.key, client_ca=client_ca)
@@ -247,7 +246,7 @@ class WebSocketTests(TlsTestCase):
     def test_server_closes(self) -> None:
         """So does one that the server closes."""
         client = self.socket()
-        front = HttpFront(self.house.loop, self.house.site, self.house.sockets, "", 8080, drain_window=0.0)
+        front = self.house.front(drain_window=0.0)
         stopped = front.stopService()
         self.house.loop.spin()
         self.assertEqual(self.frames(client), [(CLOSE, close(1001, "server shutting down"))])
@@ -469,3 +468,6 @@ class ExchangeTests(TlsTestCase):
             client.tls.read()
         self.certificates.load(self.files(self.pair))
         self.assertEqual(self.client().ask(post()).status, 200)
+
+
+globals().update(over_stock(RestTests, WebSocketTests, HandshakeTests, ClientCertificateTests, ExchangeTests))

@@ -155,12 +155,7 @@ class PlainChannel:
             if first:
                 self._wait(self._front.heads_due)
         elif end == 3 or self._last or not self._open(data, end):
-            last = self._last
-            channel = self._to_stock()
-            if new:
-                channel.dataReceived(new)
-            if last:
-                channel.end_of_input()
+            self._to_stock(new)
 
     def _open(self, data: bytes, end: int) -> bool:
         """Become a WebSocket, if that is what is wanted."""
@@ -225,7 +220,7 @@ class PlainChannel:
             return
         self._read(self._take_kept())
         if self._last and self._state in (_HEAD, _BODY) and not self._unread:
-            self._to_stock().end_of_input()
+            self._to_stock()
 
     # Life and end
 
@@ -266,8 +261,8 @@ class PlainChannel:
         self._deadlines.forget(self)
         self._front.leave(self)
 
-    def _to_stock(self) -> EventChannel:
-        """The connection gets an `EventChannel`, which sees what was not served as it came."""
+    def _to_stock(self, new: bytes = b"") -> EventChannel:
+        """The connection gets an `EventChannel`, which sees what was not served as it came, and then ``new``."""
         transport = self.transport
         kept = self._head + self._body if self._body is not None else self._kept
         # What was not looked at has its time before it.
@@ -284,6 +279,10 @@ class PlainChannel:
             transport.resumeProducing()
         channel.makeConnection(transport)
         channel.resume(kept, None if fresh else left)
+        if new:
+            channel.dataReceived(new)
+        if self._last:
+            channel.end_of_input()
         return channel  # type: ignore[no-any-return]
 
     # Clients that do not read
