@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.web import http
 
 from raccoon_tx.settings import TlsSettings, WebSocketSettings
 from raccoon_tx.transports.tls import Certificates
@@ -312,6 +313,24 @@ class WebSocketTests(TlsTestCase):
         self.assertEqual(parse_frames(rest)[-1], (CLOSE, close(1008, "duplicate connection: 1234")))
 
 
+class NegotiationTests(TlsTestCase):
+    """Clients that ask which protocol it is going to be."""
+
+    def test_alpn(self) -> None:
+        """It is HTTP/1.1, whatever else they offer."""
+        for offered in (["h2", "http/1.1"], ["http/1.1"]):
+            context = self.context()
+            context.set_alpn_protocols(offered)
+            client = self.client(context)
+            self.assertEqual(client.tls.selected_alpn_protocol(), "http/1.1")
+            self.assertEqual(client.ask(post()).body, JSON_OK)
+
+    def test_h2_libraries(self) -> None:
+        """Also where Twisted finds what it needs for HTTP/2."""
+        self.patch(http, "H2_ENABLED", True)
+        self.test_alpn()
+
+
 class HandshakeTests(TlsTestCase):
     """Connections that do not get as far as a request."""
 
@@ -470,4 +489,6 @@ class ExchangeTests(TlsTestCase):
         self.assertEqual(self.client().ask(post()).status, 200)
 
 
-globals().update(over_stock(RestTests, WebSocketTests, HandshakeTests, ClientCertificateTests, ExchangeTests))
+globals().update(
+    over_stock(NegotiationTests, RestTests, WebSocketTests, HandshakeTests, ClientCertificateTests, ExchangeTests)
+)

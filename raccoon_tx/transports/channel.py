@@ -310,5 +310,9 @@ class EventSite(Site):
         self.channels: set[Any] = set()
         self.draining = False
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """For clients that ask in their TLS handshake. Twisted would offer HTTP/2 too where it finds the libraries."""
+        return [b"http/1.1"]
+
     def log(self, request: Any) -> None:
         """No access log: a line for each request costs more than the request."""

@@ -9,7 +9,13 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IProtocol,
+    IProtocolNegotiationFactory,
+    IPushProducer,
+    ITCPTransport,
+)
 from twisted.internet.protocol import ServerFactory
 from twisted.web.http import RESPONSES, datetimeToString
 from zope.interface import implementer  # type: ignore[import-untyped, unused-ignore]
@@ -21,7 +27,7 @@ from raccoon_tx.model import Client, Outcome, Reply
 from raccoon_tx.transports.channel import EventChannel, EventSite
 from raccoon_tx.transports.deadlines import Deadlines
 from raccoon_tx.transports.direct import write_now
-from raccoon_tx.transports.plain import POST, Heads, Plain
+from raccoon_tx.transports.plain import LONGEST, POST, Heads, Plain
 from raccoon_tx.transports.rest import BROKEN, response
 from raccoon_tx.transports.websocket import EventSocketFactory
 
@@ -186,6 +192,8 @@ class PlainChannel:
             self._to_stock()
             return
         reply, self._reply = self._reply, None
+        if self._state == _GONE:
+            return
         if reply is not None:
             self._write(reply)
         else:
@@ -301,6 +309,7 @@ class PlainChannel:
         """The connection is lost; `connectionLost` follows."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class FrontFactory(ServerFactory):
     """Makes the connections, and has what they share.
 
@@ -326,6 +335,10 @@ class FrontFactory(ServerFactory):
     def buildProtocol(self, addr: Any) -> Any:
         return PlainChannel(self)
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """For clients that ask in their TLS handshake."""
+        return self.site.acceptableProtocols()
+
     def enter(self, channel: PlainChannel) -> None:
         """A connection begins."""
         self.site.channels.add(channel)
@@ -347,7 +360,7 @@ class FrontFactory(ServerFactory):
         """
         if b"\n" in new or len(start) <= len(POST):
             return self.heads.promising(start)
-        return len(start) <= self.heads.longest
+        return len(start) <= LONGEST
 
     def success(self, plain: Plain, reply: Reply) -> bytes:
         """The answer to a batch that was taken."""

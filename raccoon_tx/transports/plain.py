@@ -99,7 +99,6 @@ class Heads:
     _cors: Cors | None
     _single: set[bytes] = field(init=False)
     _cookies: bool = field(init=False)
-    longest: int = field(default=LONGEST, init=False)
     _known: dict[bytes, Plain] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
