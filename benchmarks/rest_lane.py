@@ -23,7 +23,7 @@ from twisted.internet.protocol import Factory, Protocol
 from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Outcome, Reply
 from raccoon_tx.settings import IdentitySettings, LimitSettings, WebSocketSettings
-from raccoon_tx.transports import front
+from raccoon_tx.transports import plain_channel
 from raccoon_tx.transports.channel import EventSite
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.direct import write_now
@@ -127,7 +127,8 @@ def variants() -> dict[str, tuple[Factory, Callable[[int, int], None], int, Any]
     site, plain = house()
     forgetful, templateless = house()[1], house()[1]
     forgetful.heads._known = Forgetful()
-    templateless.success = lambda plain, reply: templateless.answer(plain, reply, False)[0]  # type: ignore[method-assign]
+    answers: Any = templateless.answers
+    answers.success = lambda plain, reply: answers.any(plain, reply, False)[0]
     stock_write: Any = lambda transport, data: transport.write(data)  # noqa: E731
     return {
         "POST, sockets and reactor alone": (Factory.forProtocol(Floor), ask, REQUESTS, write_now),
@@ -145,7 +146,7 @@ def main() -> None:
     found: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for name, (factory, client, count, write) in variants().items():
-            front.write_now = write
+            plain_channel.write_now = write
             found.setdefault(name, []).append(measure(factory, client, count))
     for name, costs in found.items():
         print(f"{name:36} {statistics.median(costs):7.1f} us  [{min(costs):.1f}..{max(costs):.1f}]")

@@ -1,5 +1,6 @@
-"""Tests for `raccoon_tx.transports.front`: what stays on the way of plain requests, and what leaves it when. That the
-answers are those of the other way is the business of test_lanes_http.py, and the tests of HTTP and REST run over both.
+"""Tests for `raccoon_tx.transports.plain_channel` and `front`: what stays on the way of plain requests, and what leaves
+it when. That the answers are those of the other way is the business of test_lanes_http.py, and the tests of HTTP, REST
+and TLS run over both.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import re
 from typing import Any
 
 from raccoon_tx.model import Outcome, Reply
-from raccoon_tx.transports import front
+from raccoon_tx.transports import answers, plain_channel
 from raccoon_tx.transports.channel import EventChannel
-from raccoon_tx.transports.front import KEPT, PlainChannel
+from raccoon_tx.transports.plain_channel import KEPT, PlainChannel
 from raccoon_tx.transports.websocket import EventSocket
 from tests.wire import (
     JSON_BATCH,
@@ -47,7 +48,7 @@ class PlainTests(FrontTestCase):
     def test_answer(self) -> None:
         """A plain POST has its answer in one piece, and the connection stays what it is."""
         writes: list[bytes] = []
-        self.patch(front, "write_now", lambda transport, data: writes.append(data))
+        self.patch(plain_channel, "write_now", lambda transport, data: writes.append(data))
         self.client.send(post(PROTO_BATCH, "application/proto"))
         self.assertEqual(
             writes,
@@ -74,7 +75,7 @@ class PlainTests(FrontTestCase):
     def test_date(self) -> None:
         """The time in an answer is that of its second."""
         times = iter([NOW + 0.1, NOW + 0.9, NOW + 1.0, NOW])
-        self.patch(front, "time", lambda: next(times))
+        self.patch(answers, "time", lambda: next(times))
         dates = [self.client.ask(post()).headers["date"][-6:-4] for _ in range(4)]
         self.assertEqual(dates, ["35", "35", "36", "35"])
 

@@ -18,7 +18,7 @@ from attrs import define, field
 
 from raccoon_tx.model import Answer, Client, Outcome, Reply
 from raccoon_tx.settings import CorsSettings, IdentitySettings, LimitSettings
-from raccoon_tx.transports.front import PlainChannel
+from raccoon_tx.transports.plain_channel import PlainChannel
 from tests.wire import (
     JSON_BATCH,
     PROTO_BATCH,

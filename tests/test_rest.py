@@ -10,7 +10,7 @@ from typing import Any
 from raccoon_tx import ingest
 from raccoon_tx.model import Draining, Identity, Outcome, Reply, Saturated, Unavailable
 from raccoon_tx.settings import DedupSettings, IdentitySettings
-from raccoon_tx.transports import front, rest
+from raccoon_tx.transports import answers, rest
 from raccoon_tx.transports.health import Part
 from tests.wire import (
     JSON_BATCH,
@@ -794,7 +794,7 @@ class OutcomeTests(RestTestCase):
 
     def test_time(self) -> None:
         """``sent_time`` is now, in whole seconds."""
-        for module in front, rest:
+        for module in answers, rest:
             self.patch(module, "time", lambda: NOW + 60.1)
         self.assertEqual(self.ask(post()).reply["sent_time"], NOW + 60)
 

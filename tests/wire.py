@@ -35,7 +35,7 @@ from raccoon_tx.model import Ack, Batch, Identity, Outcome, Refused, Reply
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.routing import Routes
 from raccoon_tx.settings import CorsSettings, DedupSettings, IdentitySettings, LimitSettings, WebSocketSettings
-from raccoon_tx.transports import channel, front, rest, rpc, websocket
+from raccoon_tx.transports import answers, channel, rest, rpc, websocket
 from raccoon_tx.transports.channel import EventSite
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
@@ -562,7 +562,7 @@ class WireTestCase(SynchronousTestCase):
     lanes = True
 
     def setUp(self) -> None:
-        for module in (channel, front, rest, rpc, websocket):
+        for module in (answers, channel, rest, rpc, websocket):
             self.patch(module, "time", lambda: NOW + 0.9)
         self.noise: list[str] = []
         globalLogPublisher.addObserver(self._hear)
