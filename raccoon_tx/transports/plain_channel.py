@@ -204,8 +204,10 @@ class PlainChannel:
     def _submit(self, plain: Plain, body: bytes) -> None:
         self._plain, self._state = plain, _HANDING
         client = self._client
-        if client is None or client.identity is not plain.identity:
+        if client is None:
             client = self._client = Client(plain.identity, "rest", self.transport.getPeer().host)
+        elif client.identity is not plain.identity:
+            client = self._client = Client(plain.identity, "rest", client.source)
         try:
             self._front.submit(body, plain.codec, client, self._answered)
         except Exception:
