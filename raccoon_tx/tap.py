@@ -29,6 +29,7 @@ from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
 from raccoon_tx.publishers.producer import capacity, largest_value, make_producer
 from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.publishers.watcher import watch
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.records import FullRecords
 from raccoon_tx.reload import reload
@@ -46,6 +47,7 @@ from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.listen import listen_tcp
+from raccoon_tx.transports.mask import NVX
 from raccoon_tx.transports.plain import Heads
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import SERVICES, EventService, GrpcFront
@@ -86,7 +88,7 @@ def _publisher(
         if broker is not None:
             properties.pop("metadata.broker.list", None)
             properties["bootstrap.servers"] = broker.address
-        return make_producer(properties, on_error, KafkaStatistics(counts))
+        return make_producer(properties, on_error, KafkaStatistics(counts), _from_thread(reactor))
 
     publisher = KafkaPublisher(
         connect,
@@ -101,6 +103,7 @@ def _publisher(
         publish_timeout=settings.kafka.publish_timeout,
         drain_timeout=settings.stop.flush_timeout,
         close_timeout=settings.kafka.close_timeout,
+        watch=watch(_from_thread(reactor)),
     )
     return publisher, broker, largest_value(properties)
 
@@ -121,13 +124,18 @@ def _route(settings: Settings, routes: Routes) -> Route:
     return full.route
 
 
-def build(settings: Settings, reactor: Any, lanes: bool = True) -> Server:
+def build(settings: Settings, reactor: Any, lane: bool = True) -> Server:
     """The server with these settings; it does nothing yet.
 
-    :param lanes: plain requests have a way of their own; tests compare it with the one that all others go.
+    :param lane: plain requests have a way of their own; tests compare it with the one that all others go.
 
     :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
     """
+    if not NVX:
+        _log.warn(
+            "Autobahn's compiled functions (NVX) are missing or switched off: WebSocket messages of more than some "
+            "hundred bytes cost several times more; install an autobahn wheel for this machine"
+        )
     counts = Counts(
         "log" if settings.publisher == "log" else "kafka",
         settings.metrics.max_label_values,
@@ -149,7 +157,7 @@ def build(settings: Settings, reactor: Any, lanes: bool = True) -> Server:
         everybodys,
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
-    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection, lanes)
+    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection, lane)
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
     grpc = _grpc(settings, reactor, ingest, certificates, grpc_health)
 
@@ -182,7 +190,7 @@ def _http(
     publisher: Any,
     certificates: Certificates | None,
     guids: Callable[[], Guids | None],
-    lanes: bool,
+    lane: bool,
 ) -> tuple[HttpFront, KeepAlive]:
     identity, websocket = settings.identity, settings.websocket
     keepalive = KeepAlive(reactor, websocket.ping_interval, websocket.pong_wait)
@@ -196,6 +204,7 @@ def _http(
         counts,
         guids,
         settings.ack,
+        lane,
     )
     cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
     health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
@@ -238,7 +247,7 @@ def _http(
         finish_timeout=settings.stop.flush_timeout,
         give_up=publisher.give_up,
         encrypt=certificates.encrypt if certificates is not None else None,
-        first=FrontFactory(site, sockets, heads, ingest.submit, reactor) if lanes else None,
+        first=FrontFactory(site, sockets, heads, ingest.submit, reactor) if lane else None,
     )
     return http, keepalive
 
@@ -283,22 +292,22 @@ def _exporters(settings: MetricSettings, reactor: Any, counts: Counts) -> list[S
     return exporters
 
 
-def makeService(options: Options, reactor: Any = None, lanes: bool = True) -> MultiService:
+def makeService(options: Options, reactor: Any = None, lane: bool = True) -> MultiService:
     """The service for ``twistd -n raccoon``.
 
-    :param reactor: if not given, the global one, and its process gets our signal handlers. :param lanes: as `build`
+    :param reactor: if not given, the global one, and its process gets our signal handlers. :param lane: as `build`
         has it.
     """
     loaded = options.loaded
     if reactor is not None:
-        return build(loaded.settings, reactor, lanes)
+        return build(loaded.settings, reactor, lane)
     logs.threshold.set(loaded.settings.log.level)
     for warning in [*loaded.warnings, *_FORMAT_HINT.get(loaded.settings.log.format, ())]:
         _log.warn("{text}", text=warning)
     from twisted.internet import reactor as global_reactor
 
     running: Any = global_reactor
-    server: Server = or_exit(partial(build, loaded.settings, running, lanes))
+    server: Server = or_exit(partial(build, loaded.settings, running, lane))
     install(running, server.hurry, partial(reload, loaded, server.change))
     running.addSystemEventTrigger("after", "shutdown", tell_status, lambda: server.abandoned)
     outer = UnderTwistd()

@@ -73,10 +73,10 @@ def deselect(config: pytest.Config, items: list[pytest.Item], mark: str) -> None
         config.hook.pytest_deselected(items=left_out)
 
 
-@pytest.fixture(params=[True, False], ids=["lanes", "stock"])
+@pytest.fixture(params=[True, False], ids=["lane", "stock"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test runs twice: plain requests have a way of their own, and they go the way of all others."""
-    monkeypatch.setattr(server, "LANES", request.param)
+    monkeypatch.setattr(server, "LANE", request.param)
 
 
 @pytest.fixture(scope="session")

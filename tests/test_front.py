@@ -22,6 +22,7 @@ from tests.wire import (
     PROTO_OK,
     TEXT,
     Client,
+    House,
     WireTestCase,
     chunked,
     frame,
@@ -35,7 +36,7 @@ from tests.wire import (
 class FrontTestCase(WireTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.house = self.furnish()
+        self.house = House()
         self.client = self.house.client()
 
     def assert_has(self, protocol: type[Any], client: Client | None = None) -> None:
@@ -241,7 +242,7 @@ class OtherTests(FrontTestCase):
                 raise ZeroDivisionError
             answer(Reply(Outcome.OK, "second"))
 
-        client = self.furnish(submit=submit).client()
+        client = House(submit=submit).client()
         client.send(post() + post())
         late[0](Reply(Outcome.OK, "first"))
         self.assertEqual([answer.status for answer in client.answers()], [500, 200])

@@ -29,12 +29,13 @@ from tests.wire import (
     TEXT,
     Answer,
     Client,
+    House,
     WireTestCase,
     chunked,
     close,
     frame,
     handshake,
-    over_stock,
+    in_both_lanes,
     post,
 )
 from tests.wire import (
@@ -51,7 +52,7 @@ TOO_LARGE = "too large: a body may have at most 1000 bytes"
 class HttpTestCase(WireTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.house = self.furnish()
+        self.house = House()
         self.client = self.house.client()
 
     def assert_no_timers(self, client: Client | None = None) -> None:
@@ -934,7 +935,7 @@ class StopTests(HttpTestCase):
     def test_hurry(self) -> None:
         """When there is no time left, everything ends at once, whichever step the stop is at."""
         for reached in (0.0, 1.5, 2.5, 4.5):
-            self.house = self.furnish()
+            self.house = House()
             self.house.held = True
             self.start(drain_delay=1.0, drain_window=1.0, finish_timeout=100.0)
             client, idle = self.house.client(), self.house.client()
@@ -964,6 +965,10 @@ class StopTests(HttpTestCase):
         self.house.loop.spin()
         self.successResultOf(stopped)
         self.assertTrue(client.reset)
+
+
+# Those that follow are compared over both lanes in test_lanes_http.py; Hypothesis wants a test to have one case only.
+in_both_lanes(globals())
 
 
 def normal(data: bytes) -> bytes:
@@ -1081,7 +1086,7 @@ class AnythingTests(WireTestCase):
     """Streams that nobody should send."""
 
     def serve(self, segments: list[bytes], held: bool) -> tuple[bytes, list[Any]]:
-        house = self.furnish(identity=EVERYWHERE, cors=CORS, dedup=DedupSettings(enabled=True, scope="identity"))
+        house = House(identity=EVERYWHERE, cors=CORS, dedup=DedupSettings(enabled=True, scope="identity"))
         house.held = held
         client = house.client()
         client.send(*segments)
@@ -1148,6 +1153,3 @@ class AnythingTests(WireTestCase):
         stream += post(chunked(JSON_BATCH), Transfer_Encoding="chunked")
         stream += handshake() + frame(TEXT, JSON_BATCH) + frame(CLOSE, close(1000))
         self.assertEqual(self.serve([bytes([byte]) for byte in stream], False), self.serve([stream], False))
-
-
-globals().update(over_stock(ConnectionTests, LimitTests, TimeTests, MalformedTests, StopTests))

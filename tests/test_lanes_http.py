@@ -233,9 +233,10 @@ class Publisher:
 class Side:
     """One of the two ways, in a house of its own."""
 
-    def __init__(self, lanes: bool, details: dict[str, Any]) -> None:
+    def __init__(self, lane: bool, details: dict[str, Any]) -> None:
+        House.lane = lane  # the test case puts it back
         self.publisher = Publisher()
-        self.house = House(lanes=lanes, limits=LimitSettings(body=1000), submit=self.publisher.submit, **details)
+        self.house = House(limits=LimitSettings(body=1000), submit=self.publisher.submit, **details)
         self.client = self.house.client()
 
     def play(self, steps: list[tuple[str, Any]]) -> list[Any]:

@@ -19,11 +19,12 @@ from tests.wire import (
     PROTO_BATCH,
     PROTO_OK,
     Answer,
+    House,
     Refusal,
     WireTestCase,
     chunked,
     handshake,
-    over_stock,
+    in_both_lanes,
     post,
     request,
 )
@@ -43,7 +44,7 @@ TAKEN = [([b"event_1"], Identity("--default--", ""))]
 class RestTestCase(WireTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.house = self.furnish()
+        self.house = House()
         self.client = self.house.client()
 
     def ask(self, *segments: bytes) -> Answer:
@@ -241,7 +242,7 @@ class ContentTypeTests(RestTestCase):
 
     def test_text_plain(self) -> None:
         """``text/plain`` is JSON if an operator wants that, for ``sendBeacon``."""
-        self.client = self.furnish(text_plain=True).client()
+        self.client = House(text_plain=True).client()
         answer = self.ask(post(kind="text/plain;charset=UTF-8"))
         self.assertEqual((answer.status, answer.body), (200, JSON_OK))
         self.assertEqual(answer.headers["content-type"], "application/json")
@@ -300,7 +301,7 @@ class IdentityTests(RestTestCase):
 
     def test_required(self) -> None:
         """An operator may want an id of everybody."""
-        self.client = self.furnish(identity=REQUIRED).client()
+        self.client = House(identity=REQUIRED).client()
         reason = "the header X-User-ID with the connection id is missing or empty"
         self.refused(400, reason, self.ask(post()))
         self.refused(400, reason, self.ask(post(X_User_ID="")))
@@ -312,7 +313,7 @@ class OtherPlacesTests(RestTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.house = self.furnish(identity=EVERYWHERE)
+        self.house = House(identity=EVERYWHERE)
         self.client = self.house.client()
 
     def sender(self, query: str = "", *cookies: str, **headers: str) -> Identity:
@@ -372,7 +373,7 @@ class OtherPlacesTests(RestTestCase):
 
     def test_not_configured(self) -> None:
         """Without the settings, neither is looked at, whatever is in it."""
-        self.house = self.furnish()
+        self.house = House()
         self.client = self.house.client()
         for query in ("?id=7&=8", "?" + "a=b&" * 2000, "?%ff", "?id=%00"):
             self.assertEqual(self.sender(query, "uid=7; =8"), Identity("--default--", ""))
@@ -575,7 +576,7 @@ class RateLimitTests(RestTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(ingest.random, "uniform", lambda low, high: low)
-        self.house = self.furnish(rate=2)
+        self.house = House(rate=2)
         self.client = self.house.client()
 
     def test_limit(self) -> None:
@@ -614,7 +615,7 @@ class DuplicateTests(RestTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.house = self.furnish(dedup=DedupSettings(enabled=True, scope="identity"))
+        self.house = House(dedup=DedupSettings(enabled=True, scope="identity"))
         self.client = self.house.client()
 
     def test_again(self) -> None:
@@ -651,7 +652,7 @@ class DuplicateTests(RestTestCase):
 
     def test_per_connection(self) -> None:
         """In the scope of a connection, which is WebSockets' alone, REST knows no duplicates."""
-        self.house = self.furnish(dedup=DedupSettings(enabled=True))
+        self.house = House(dedup=DedupSettings(enabled=True))
         self.client = self.house.client()
         for _ in range(2):
             self.assertEqual(self.ask(post(X_User_ID="1")).body, JSON_OK)
@@ -875,7 +876,7 @@ class UpgradeTests(RestTestCase):
         """An identity that cannot be used is refused before the upgrade."""
         text = self.refused_upgrade(400, "Bad Request", **self.good, X_User_ID="x" * 257)
         self.assertIn("X-User-ID is longer than 256 bytes", text)
-        self.client = self.furnish(identity=REQUIRED).client()
+        self.client = House(identity=REQUIRED).client()
         self.assertIn("missing or empty", self.refused_upgrade(400, "Bad Request", **self.good))
 
     def test_nobody_counted(self) -> None:
@@ -918,19 +919,4 @@ class VectorTests(RestTestCase):
             self.assertEqual(self.house.taken.pop()[0], [b"event_1", b"event_2"])
 
 
-globals().update(
-    over_stock(
-        RouteTests,
-        ContentTypeTests,
-        IdentityTests,
-        OtherPlacesTests,
-        HealthTests,
-        CountTests,
-        RateLimitTests,
-        DuplicateTests,
-        OutcomeTests,
-        CompressionTests,
-        UpgradeTests,
-        VectorTests,
-    )
-)
+in_both_lanes(globals())

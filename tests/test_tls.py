@@ -22,12 +22,13 @@ from tests.wire import (
     PONG,
     TEXT,
     Client,
+    House,
     Wire,
     WireTestCase,
     close,
     frame,
     handshake,
-    over_stock,
+    in_both_lanes,
     parse_answers,
     parse_frames,
     post,
@@ -101,7 +102,7 @@ class TlsTestCase(WireTestCase):
         self.open_house()
 
     def open_house(self, client_ca: str = "", **settings: Any) -> None:
-        self.house = self.furnish(**settings)
+        self.house = House(**settings)
         self.certificates = Certificates(self.files(self.pair, client_ca))
         self.factory = self.certificates.encrypt(self.house.first, self.house.loop)
 
@@ -489,6 +490,4 @@ class ExchangeTests(TlsTestCase):
         self.assertEqual(self.client().ask(post()).status, 200)
 
 
-globals().update(
-    over_stock(NegotiationTests, RestTests, WebSocketTests, HandshakeTests, ClientCertificateTests, ExchangeTests)
-)
+in_both_lanes(globals())

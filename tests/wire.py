@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import define, field, frozen
 from twisted.internet import main
@@ -424,10 +424,12 @@ class House:
     :ivar dedup: batches of everybody are remembered, or of each connection.
     :ivar counts: what was counted. :ivar parts: of the server, which ``/readyz`` asks.
     :ivar taken: the batches that were published, with their clients. :ivar waiting: those not yet answered.
-    :ivar lanes: plain requests have a way of their own. :ivar submit: in place of all that is behind the door.
+    :ivar submit: in place of all that is behind the door.
     :ivar held: they are not answered for now. :ivar refusal: raised instead of taking one. :ivar outcome: of them.
+    :ivar lane: the fast lanes are open, in all houses that are built from now on.
     """
 
+    lane: ClassVar[bool] = True
     limits: LimitSettings = field(factory=lambda: LimitSettings(body=1000))
     settings: WebSocketSettings = field(factory=WebSocketSettings)
     identity: IdentitySettings = field(
@@ -440,7 +442,6 @@ class House:
     held: bool = False
     refusal: Exception | None = None
     outcome: Reply | None = None
-    lanes: bool = True
     submit: Submit | None = None
     loop: Loop = field(factory=Loop, init=False)
     counts: Counts = field(factory=Counts, init=False)
@@ -481,6 +482,7 @@ class House:
             self.counts,
             of_one,
             Ack.DELIVERED,
+            self.lane,
         )
         own = [self.identity.id_header, self.identity.group_header]
         cors = Cors(self.cors, own) if self.cors.enabled else None
@@ -502,7 +504,7 @@ class House:
         )
         heads = Heads(identify, self.limits.body, self.text_plain, origins, cors)
         first = FrontFactory(self.site, self.sockets, heads, submit, self.loop)
-        self.first = first if self.lanes else self.site
+        self.first = first if self.lane else self.site
 
     def _guids(self) -> tuple[Guids | None, Callable[[], Guids | None]]:
         if not self.dedup.enabled:
@@ -547,30 +549,34 @@ class House:
 
     def front(self, **times: Any) -> HttpFront:
         """The service that owns the port; it has started."""
-        first = self.first if self.lanes else None
+        first = self.first if self.lane else None
         front = HttpFront(self.loop, self.site, self.sockets, "", 8080, first=first, **times)
         front.startService()
         return front
 
 
+def in_both_lanes(cases: dict[str, Any]) -> None:
+    """Have every test case in a module's names run a second time, with the fast lanes closed."""
+    for name, case in list(cases.items()):
+        if isinstance(case, type) and issubclass(case, WireTestCase) and name.endswith("Tests"):
+            cases[f"Stock{name}"] = type(f"Stock{name}", (case,), {"lane": False, "__module__": case.__module__})
+
+
 class WireTestCase(SynchronousTestCase):
     """The wall clock stands still, and at the end nothing may have been logged that a test does not know of.
 
-    :ivar noise: lines of the log, from level ``info``. :ivar lanes: plain requests have a way of their own.
+    :ivar noise: lines of the log, from level ``info``. :ivar lane: whether the fast lanes are open.
     """
 
-    lanes = True
+    lane = True
 
     def setUp(self) -> None:
+        self.patch(House, "lane", self.lane)
         for module in (answers, channel, rest, rpc, websocket):
             self.patch(module, "time", lambda: NOW + 0.9)
         self.noise: list[str] = []
         globalLogPublisher.addObserver(self._hear)
         self.addCleanup(globalLogPublisher.removeObserver, self._hear)
-
-    def furnish(self, **details: Any) -> House:
-        """A `House`."""
-        return House(lanes=self.lanes, **details)
 
     def _hear(self, event: Any) -> None:
         if event["log_level"] >= LogLevel.info:
@@ -593,14 +599,6 @@ class WireTestCase(SynchronousTestCase):
         if data is not None:
             expected["data"] = data
         self.assertEqual(reply, expected)
-
-
-def over_stock(*cases: type[WireTestCase]) -> dict[str, type[WireTestCase]]:
-    """The same tests where all requests go the way of the odd ones, for a module to take in."""
-    return {
-        f"Stock{case.__name__}": type(f"Stock{case.__name__}", (case,), {"lanes": False, "__module__": case.__module__})
-        for case in cases
-    }
 
 
 def batch(guid: str, *payloads: bytes) -> bytes:

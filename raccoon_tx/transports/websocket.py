@@ -16,8 +16,9 @@ from raccoon_tx.metrics.counts import Counts, GroupCounts
 from raccoon_tx.model import Ack, Answer, Client, Draining, Identity, Outcome, Refused, Reply, Saturated
 from raccoon_tx.settings import LimitSettings, WebSocketSettings
 from raccoon_tx.transports.admission import Admission
-from raccoon_tx.transports.bounded import CLOSE_TIMEOUT, HANDSHAKE, PING, BoundedSocket, Quiet, Timers, first_codec
+from raccoon_tx.transports.bounded import CLOSE_TIMEOUT, Quiet, Timers, first_codec
 from raccoon_tx.transports.connections import Connections
+from raccoon_tx.transports.frames import FramedSocket
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.upgrade import Handshake
 
@@ -32,7 +33,7 @@ _TOO_MANY = "overloaded: too many unanswered batches on this connection"
 _log = Logger()
 
 
-class EventSocket(BoundedSocket):
+class EventSocket(FramedSocket):
     """One connection. The handshake was checked before, in `raccoon_tx.transports.upgrade`.
 
     :ivar client: who it is. :ivar last_heard: when its last bytes came.
@@ -204,8 +205,8 @@ class EventSocket(BoundedSocket):
 
     def _send_reply(self, codec: Codec, binary: bool, reply: Reply) -> None:
         if self.state == self.STATE_OPEN:
-            # sendMessage() would hold the answer against the limit for what comes in; a long guid makes it longer.
-            self.sendFrame(2 if binary else 1, codec.encode(reply, int(time())))
+            # Autobahn's sendMessage() would hold it against the limit for what comes in; a long guid makes it longer.
+            self.send_message(codec.encode(reply, int(time())), binary)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
         text = f"too large: a message may have at most {self.factory.limit} bytes"
@@ -216,10 +217,6 @@ class EventSocket(BoundedSocket):
         super()._max_message_size_exceeded(msg_size, max_msg_size, text)
 
     # Life and end
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self.sendPing(PING)
 
     def give_up(self) -> None:
         """There was no sign of life: say so, and close."""
@@ -245,6 +242,7 @@ class EventSocketFactory(WebSocketServerFactory):
     :ivar submit: like `Ingest.submit`. :ivar connections: those that were let in. :ivar open: those that are to be
         closed in due form at the end, which may be waiting to be let in. :ivar counts: what is counted.
     :ivar guids: makes the memory of a connection for its batches, if it has one. :ivar ack: when batches are answered.
+    :ivar lane: see `raccoon_tx.transports.frames.FramedSocket`.
     """
 
     log = Quiet()
@@ -260,6 +258,7 @@ class EventSocketFactory(WebSocketServerFactory):
         counts: Counts,
         guids: Callable[[], Any] = lambda: None,
         ack: Ack = Ack.ACCEPTED,
+        lane: bool = True,
     ) -> None:
         super().__init__(reactor=clock, server="")
         self._batched_timer = Timers(clock.callLater)
@@ -286,17 +285,20 @@ class EventSocketFactory(WebSocketServerFactory):
             openHandshakeTimeout=0,
             tcpNoDelay=True,
         )
+        # Autobahn copies its options to each connection, and prints them for a log line that nobody gets.
+        options = {name: getattr(self, name) for name in EventSocket.CONFIG_ATTRS}
+        shared = {**options, "CONFIG_ATTRS": (), "factory": self, "lane": lane}
+        self._socket: type[EventSocket] = type("EventSocket", (EventSocket,), shared)
 
     def take_over(self, identity: Identity, handshake: Handshake, transport: Any) -> EventSocket:
         """Make a connection of a transport whose handshake has been read and checked."""
         client = Client(identity, "websocket", guids=self._guids())
-        socket = EventSocket(client, handshake, self.counts.group(identity.group))
+        socket = self._socket(client, handshake, self.counts.group(identity.group))
         client.source = f"connection {id(socket)}"
-        socket.factory = self
         if hasattr(transport, "wrappedProtocol"):  # TLS
             transport.wrappedProtocol = socket
         else:
             transport.protocol = socket
         socket.makeConnection(transport)
-        socket.dataReceived(HANDSHAKE)
+        socket.open()
         return socket
