@@ -39,6 +39,7 @@ from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.signals import install
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
+from raccoon_tx.transports.front import FrontFactory
 from raccoon_tx.transports.grpc_health import GrpcHealth, health_pb2
 from raccoon_tx.transports.grpc_reflection import reflection_handlers
 from raccoon_tx.transports.health import Health, Part
@@ -47,6 +48,7 @@ from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.listen import listen_tcp
 from raccoon_tx.transports.mask import NVX
+from raccoon_tx.transports.plain import Heads
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import SERVICES, EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
@@ -122,8 +124,10 @@ def _route(settings: Settings, routes: Routes) -> Route:
     return full.route
 
 
-def build(settings: Settings, reactor: Any) -> Server:
+def build(settings: Settings, reactor: Any, lane: bool = True) -> Server:
     """The server with these settings; it does nothing yet.
+
+    :param lane: plain requests have a way of their own; tests compare it with the one that all others go.
 
     :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
     """
@@ -153,7 +157,7 @@ def build(settings: Settings, reactor: Any) -> Server:
         everybodys,
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
-    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection)
+    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection, lane)
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
     grpc = _grpc(settings, reactor, ingest, counts, certificates, grpc_health)
 
@@ -186,6 +190,7 @@ def _http(
     publisher: Any,
     certificates: Certificates | None,
     guids: Callable[[], Guids | None],
+    lane: bool,
 ) -> tuple[HttpFront, KeepAlive]:
     identity, websocket = settings.identity, settings.websocket
     keepalive = KeepAlive(reactor, websocket.ping_interval, websocket.pong_wait)
@@ -199,19 +204,22 @@ def _http(
         counts,
         guids,
         settings.ack,
+        lane,
     )
     cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
     health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
-    origins = cors.allows if cors is not None else nobody_else
+    allowed = cors.allows if cors is not None else nobody_else
+    origins = allowed if websocket.check_origin else None
+    identify, text_plain = Identify(identity), settings.http.accept_text_plain
     api = RestApi(
         ingest.submit,
-        Identify(identity),
+        identify,
         partial(upgrade, sockets),
         settings.limits.body,
         counts,
         health,
-        settings.http.accept_text_plain,
-        origins if websocket.check_origin else None,
+        text_plain,
+        origins,
         settings.cors.refuse,
     )
     resource: Any = api.app.resource()
@@ -225,8 +233,9 @@ def _http(
         *times,
         cors,
         api.group,
-        settings.http.accept_text_plain,
+        text_plain,
     )
+    heads = Heads(identify, settings.limits.body, text_plain, origins, cors)
     http = HttpFront(
         reactor,
         site,
@@ -238,6 +247,7 @@ def _http(
         finish_timeout=settings.stop.flush_timeout,
         give_up=publisher.give_up,
         encrypt=certificates.encrypt if certificates is not None else None,
+        first=FrontFactory(site, sockets, heads, ingest.submit, reactor) if lane else None,
     )
     return http, keepalive
 
@@ -295,21 +305,22 @@ def _exporters(settings: MetricSettings, reactor: Any, counts: Counts) -> list[S
     return exporters
 
 
-def makeService(options: Options, reactor: Any = None) -> MultiService:
+def makeService(options: Options, reactor: Any = None, lane: bool = True) -> MultiService:
     """The service for ``twistd -n raccoon``.
 
-    :param reactor: if not given, the global one, and its process gets our signal handlers.
+    :param reactor: if not given, the global one, and its process gets our signal handlers. :param lane: as `build`
+        has it.
     """
     loaded = options.loaded
     if reactor is not None:
-        return build(loaded.settings, reactor)
+        return build(loaded.settings, reactor, lane)
     logs.threshold.set(loaded.settings.log.level)
     for warning in [*loaded.warnings, *_FORMAT_HINT.get(loaded.settings.log.format, ())]:
         _log.warn("{text}", text=warning)
     from twisted.internet import reactor as global_reactor
 
     running: Any = global_reactor
-    server: Server = or_exit(partial(build, loaded.settings, running))
+    server: Server = or_exit(partial(build, loaded.settings, running, lane))
     install(running, server.hurry, partial(reload, loaded, server.change))
     running.addSystemEventTrigger("after", "shutdown", tell_status, lambda: server.abandoned)
     outer = UnderTwistd()

@@ -37,6 +37,8 @@ PLAIN = {
     "transports.upgrade",
     "transports.cors",
     "transports.health",
+    "transports.plain",
+    "transports.deadlines",
     "config",
 }
 
