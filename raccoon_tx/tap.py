@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from time import time
@@ -323,6 +324,7 @@ def makeService(options: Options, reactor: Any = None, lane: bool = True) -> Mul
     server: Server = or_exit(partial(build, loaded.settings, running, lane))
     install(running, server.hurry, partial(reload, loaded, server.change))
     running.addSystemEventTrigger("after", "shutdown", tell_status, lambda: server.abandoned)
+    running.callWhenRunning(gc.freeze)  # what is there by then stays to the end
     outer = UnderTwistd()
     server.setServiceParent(outer)
     return outer
