@@ -134,6 +134,89 @@ def demo(flags: Flags) -> int:
     return run(loaded, "once" in flags.switches)
 
 
+@cli.command("bench")
+@click.option("--to", metavar="URL", help="server: ws://, wss://, http://, https://, grpc:// or grpcs://HOST:PORT")
+@click.option(
+    "--transport",
+    type=click.Choice(["websocket", "rest", "grpc"]),
+    default="websocket",
+    show_default=True,
+    help="of the server that is started",
+)
+@click.option("--ack", type=click.IntRange(0, 1), default=1, show_default=True, help="of the server that is started")
+@click.option("--connections", type=click.IntRange(1, 50_000), default=50, show_default=True, help="opened at first")
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 1_000),
+    default=1,
+    show_default=True,
+    help="most unanswered batches of a connection; REST has one",
+)
+@click.option("--batch", type=click.IntRange(1, 100_000), default=10, show_default=True, help="events in a batch")
+@click.option("--size", type=click.IntRange(0, 10_000_000), default=100, show_default=True, help="bytes of an event")
+@click.option("--type", "kind", default="bench", show_default=True, help="type of the events; it decides the topic")
+@click.option(
+    "--format", "format_", type=click.Choice(["protobuf", "json"]), default="protobuf", show_default=True, help="format"
+)
+@click.option("--seconds", type=click.FloatRange(0.1, 3600), default=10, show_default=True, help="how long")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 10_000_000),
+    default=0,
+    help="events per second, whatever the answers do; without it as fast as answers come",
+)
+@click.option("--id-header", default="X-User-ID", show_default=True, help="header that carries a client's id")
+@click.option("--ca", type=click.Path(dir_okay=False), help="PEM file with certificates to trust")
+@click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
+def bench(
+    to: str | None,
+    transport: str,
+    ack: int,
+    connections: int,
+    in_flight: int,
+    batch: int,
+    size: int,
+    kind: str,
+    format_: str,
+    seconds: float,
+    rate: float,
+    id_header: str,
+    ca: str | None,
+    as_json: bool,
+) -> int:
+    """Send a load to a server, and see what it takes and how fast.
+
+    Without --to a server of its own is started, with a Kafka inside it. With --rate, the time that an answer took is
+    counted from when its batch should have been sent. The status is 1 if anything was refused or not answered.
+
+    The events are real: a server writes them to its Kafka.
+    """
+    from raccoon_tx.bench import CannotMeasure, Order, run
+    from raccoon_tx.bench.address import NoAddress, read_address
+
+    try:
+        address = None if to is None else read_address(to)
+        order = Order(
+            address=address,
+            transport=transport if address is None else address.transport,
+            ack=ack,
+            connections=connections,
+            depth=in_flight,
+            events=batch,
+            size=size,
+            kind=kind,
+            format=format_,
+            seconds=seconds,
+            rate=rate,
+            id_header=id_header,
+            ca=ca,
+            as_json=as_json,
+        )
+        return run(order)
+    except (NoAddress, CannotMeasure) as problem:
+        raise click.ClickException(str(problem)) from None
+
+
 @cli.command("version")
 def version() -> None:
     """Print the version."""

@@ -15,18 +15,12 @@ _FAILED = "cannot publish events: error when sending messages: "
 class Carrier(Protocol):
     """What a `Delivery` tells the publisher that has it."""
 
-    def explain(self, delivery: Delivery, error: Any, message: Any) -> None:
-        """A delivery report says that an event failed: find out which and why, and call `Delivery.fail`."""
-
     def finished(self, delivery: Delivery) -> None:
         """Nothing of the delivery is on its way any more."""
 
 
 class Delivery:
     """Counts the reports of the events of one batch, and answers when the acknowledgement mode says so.
-
-    It is itself the delivery-report callback of each of its events, so that a batch costs one object, however many
-    events it has.
 
     :ivar records: what to produce, in order: a lane, a value, and perhaps more. :ivar group: of its client.
     :ivar received: :ivar launched: when it came, and when its first event went to the producer, in the seconds of the
@@ -76,14 +70,8 @@ class Delivery:
         self._failures: dict[int, Failure] | None = None
 
     def carried_by(self, carrier: Carrier) -> None:
-        """Name the publisher that is told of failed reports and of the end."""
+        """Name the publisher that is told of the end."""
         self._carrier = carrier
-
-    def __call__(self, error: Any, message: Any) -> None:
-        """The delivery report of one event, in the form that the Kafka client calls back with."""
-        if error is not None and self._carrier is not None:
-            self._carrier.explain(self, error, message)
-        self.settle()
 
     @property
     def answered(self) -> bool:
@@ -101,9 +89,9 @@ class Delivery:
             self._failures = {}
         self._failures[index] = failure
 
-    def settle(self) -> None:
-        """One more event needs no more waiting for. After the last one, the answer goes out."""
-        self.pending -= 1
+    def settle(self, count: int = 1) -> None:
+        """So many more events need no more waiting for. After the last one, the answer goes out."""
+        self.pending -= count
         if not self.pending:
             if self._answer is not None and self.taken == len(self.records):
                 self.answer(self.result())

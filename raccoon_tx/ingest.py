@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import define, evolve
+from attrs import define
 
 from raccoon_tx.codec import Codec
 from raccoon_tx.dedup import Guids
@@ -185,4 +185,4 @@ class Asked:
     def silence(self, reply: Reply) -> None:
         """Nobody can tell: it has to come again."""
         self._group.could_not_read(REASONS[reply.outcome])
-        self._answer(evolve(reply, guid=self._batch.guid))
+        self._answer(Reply(reply.outcome, self._batch.guid, reply.reason, reply.extra, reply.retry_after))

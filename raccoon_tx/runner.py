@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, lo
     signals.install(running, server.hurry, partial(reload, loaded, server.change))
     if started is not None and isinstance(server, Server):
         running.callWhenRunning(started, server, running)
+    # What is there now stays to the end: no garbage collection need look at it again.
+    running.callWhenRunning(gc.freeze)
     running.run()
     return server.status
 

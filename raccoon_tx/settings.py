@@ -77,11 +77,12 @@ class WebSocketSettings:
 
 @frozen(kw_only=True)
 class GrpcSettings:
-    """The gRPC port. :ivar threads: calls served at once."""
+    """The gRPC port. :ivar threads: of methods that need one. :ivar max_in_flight: calls under way at once."""
 
     host: str = ""
     port: int = 8081
     threads: int = field(default=64, validator=_positive)
+    max_in_flight: int = field(default=1024, validator=_positive)
     reflection: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import time
@@ -11,10 +12,9 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx import logs
-from raccoon_tx.clock import pause
 from raccoon_tx.codec import protobuf
 from raccoon_tx.dedup import Guids
-from raccoon_tx.ingest import Ingest
+from raccoon_tx.ingest import REASONS, Ingest
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, Histogram, SampledHistogram
 from raccoon_tx.metrics.exposition import Exposition
@@ -22,6 +22,7 @@ from raccoon_tx.metrics.families import Families
 from raccoon_tx.metrics.kafka_statistics import KafkaStatistics
 from raccoon_tx.metrics.prometheus import PrometheusExporter, Snapshot
 from raccoon_tx.metrics.statsd import Snapshots, StatsdExporter
+from raccoon_tx.model import Outcome
 from raccoon_tx.options import Options
 from raccoon_tx.process import UnderTwistd, or_exit, tell_status
 from raccoon_tx.publishers.accounts import Accounts
@@ -30,6 +31,7 @@ from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
 from raccoon_tx.publishers.producer import capacity, largest_value, make_producer
 from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.publishers.watcher import watch
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.records import FullRecords
 from raccoon_tx.reload import reload
@@ -39,6 +41,7 @@ from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.signals import install
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
+from raccoon_tx.transports.front import FrontFactory
 from raccoon_tx.transports.grpc_health import GrpcHealth, health_pb2
 from raccoon_tx.transports.grpc_reflection import reflection_handlers
 from raccoon_tx.transports.health import Health, Part
@@ -46,6 +49,8 @@ from raccoon_tx.transports.http import EventSite, HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.listen import listen_tcp
+from raccoon_tx.transports.mask import NVX
+from raccoon_tx.transports.plain import Heads
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.rpc import SERVICES, EventService, GrpcFront
 from raccoon_tx.transports.tls import Certificates
@@ -89,7 +94,7 @@ def _publisher(
         if broker is not None:
             properties.pop("metadata.broker.list", None)
             properties["bootstrap.servers"] = broker.address
-        return make_producer(properties, on_error, KafkaStatistics(counts))
+        return make_producer(properties, on_error, KafkaStatistics(counts), _from_thread(reactor))
 
     publisher = KafkaPublisher(
         connect,
@@ -104,6 +109,7 @@ def _publisher(
         publish_timeout=settings.kafka.publish_timeout,
         drain_timeout=settings.stop.flush_timeout,
         close_timeout=settings.kafka.close_timeout,
+        watch=watch(_from_thread(reactor)),
     )
     return publisher, broker, largest_value(properties)
 
@@ -124,24 +130,31 @@ def _route(settings: Settings, routes: Routes) -> Route:
     return full.route
 
 
-def build_all(settings: Settings, reactor: Any, relayed: bool) -> Server | Workers:
+def build_all(settings: Settings, reactor: Any, relayed: bool, lane: bool = True) -> Server | Workers:
     """The server, or the parent of several; it does nothing yet.
 
-    :param relayed: log lines of workers have to come through this process. :raises: as `build`.
+    :param relayed: log lines of workers have to come through this process. :param lane: as `build` has it.
+    :raises: as `build`.
     """
     if settings.workers == 1:
-        return build(settings, reactor)
+        return build(settings, reactor, lane)
     from raccoon_tx.workers import parent
 
     return parent.build(settings, reactor, relayed)
 
 
-def build(settings: Settings, reactor: Any, shared: Shared | None = None) -> Server:
+def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | None = None) -> Server:
     """The server with these settings; it does nothing yet.
 
+    :param lane: plain requests have a way of their own; tests compare it with the one that all others go.
     :param shared: what it has in common with others, if it is one of several workers.
     :raises OSError: :raises OpenSSL.SSL.Error: the certificates cannot be used.
     """
+    if not NVX:
+        _log.warn(
+            "Autobahn's compiled functions (NVX) are missing or switched off: WebSocket messages of more than some "
+            "hundred bytes cost several times more; install an autobahn wheel for this machine"
+        )
     counts = Counts(
         "log" if settings.publisher == "log" else "kafka",
         settings.metrics.max_label_values,
@@ -166,9 +179,9 @@ def build(settings: Settings, reactor: Any, shared: Shared | None = None) -> Ser
         elsewhere,
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
-    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection, shared)
+    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection, lane, shared)
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
-    grpc = _grpc(settings, reactor, ingest, certificates, grpc_health)
+    grpc = _grpc(settings, reactor, ingest, counts, certificates, grpc_health)
 
     # The fronts stop side by side: neither hands anything to the other.
     fronts = MultiService()
@@ -201,6 +214,7 @@ def _http(
     publisher: Any,
     certificates: Certificates | None,
     guids: Callable[[], Guids | None],
+    lane: bool,
     shared: Shared | None,
 ) -> tuple[HttpFront, KeepAlive]:
     identity, websocket = settings.identity, settings.websocket
@@ -215,21 +229,24 @@ def _http(
         counts,
         guids,
         settings.ack,
+        lane,
     )
     if shared is not None:
         sockets.admission = shared.admission
     cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
     health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
-    origins = cors.allows if cors is not None else nobody_else
+    allowed = cors.allows if cors is not None else nobody_else
+    origins = allowed if websocket.check_origin else None
+    identify, text_plain = Identify(identity), settings.http.accept_text_plain
     api = RestApi(
         ingest.submit,
-        Identify(identity),
+        identify,
         partial(upgrade, sockets),
         settings.limits.body,
         counts,
         health,
-        settings.http.accept_text_plain,
-        origins if websocket.check_origin else None,
+        text_plain,
+        origins,
         settings.cors.refuse,
     )
     resource: Any = api.app.resource()
@@ -243,8 +260,9 @@ def _http(
         *times,
         cors,
         api.group,
-        settings.http.accept_text_plain,
+        text_plain,
     )
+    heads = Heads(identify, settings.limits.body, text_plain, origins, cors)
     http = HttpFront(
         reactor,
         site,
@@ -257,6 +275,7 @@ def _http(
         give_up=publisher.give_up,
         encrypt=certificates.encrypt if certificates is not None else None,
         shared=shared is not None,
+        first=FrontFactory(site, sockets, heads, ingest.submit, reactor) if lane else None,
     )
     return http, keepalive
 
@@ -266,26 +285,39 @@ def _listening(http: HttpFront) -> Part:
 
 
 def _grpc(
-    settings: Settings, reactor: Any, ingest: Ingest, certificates: Certificates | None, health: GrpcHealth
+    settings: Settings,
+    reactor: Any,
+    ingest: Ingest,
+    counts: Counts,
+    certificates: Certificates | None,
+    health: GrpcHealth,
 ) -> GrpcFront:
     more = [health.handler()]
     if settings.grpc.reflection:
         files = [protobuf.SendEventRequest.DESCRIPTOR.file, health_pb2.DESCRIPTOR]  # type: ignore[attr-defined]
         more += reflection_handlers(files)
     patience = settings.kafka.publish_timeout + settings.buffer.patience + GRPC_MARGIN
-    identify = Identify(settings.identity)
-    id_header, largest = settings.identity.id_header, settings.limits.body
-    service = EventService(ingest.submit, identify, id_header, _from_thread(reactor), patience, largest)
+    largest = settings.limits.body
+    service = EventService(
+        ingest.submit,
+        Identify(settings.identity),
+        _from_thread(reactor),
+        settings.grpc.max_in_flight,
+        lambda group: counts.group(group).could_not_read(REASONS[Outcome.SATURATED]),
+        patience,
+        largest,
+    )
     return GrpcFront(
         service,
         settings.grpc,
         largest,
         _in_thread(reactor),
+        reactor,
         settings.stop.flush_timeout,
         certificates.credentials if certificates is not None else None,
         more,
-        partial(pause, reactor),
         settings.stop.drain_delay,
+        settings.http.body_timeout,
         settings.workers > 1,
     )
 
@@ -313,23 +345,25 @@ def exporters(
     return found
 
 
-def makeService(options: Options, reactor: Any = None) -> MultiService:
+def makeService(options: Options, reactor: Any = None, lane: bool = True) -> MultiService:
     """The service for ``twistd -n raccoon``.
 
-    :param reactor: if not given, the global one, and its process gets our signal handlers.
+    :param reactor: if not given, the global one, and its process gets our signal handlers. :param lane: as `build`
+        has it.
     """
     loaded = options.loaded
     if reactor is not None:
-        return build_all(loaded.settings, reactor, relayed=True)
+        return build_all(loaded.settings, reactor, True, lane)
     logs.threshold.set(loaded.settings.log.level)
     for warning in [*loaded.warnings, *_FORMAT_HINT.get(loaded.settings.log.format, ())]:
         _log.warn("{text}", text=warning)
     from twisted.internet import reactor as global_reactor
 
     running: Any = global_reactor
-    server: Server | Workers = or_exit(partial(build_all, loaded.settings, running, relayed=True))
+    server: Server | Workers = or_exit(partial(build_all, loaded.settings, running, True, lane))
     install(running, server.hurry, partial(reload, loaded, server.change))
     running.addSystemEventTrigger("after", "shutdown", tell_status, lambda: server.status)
+    running.callWhenRunning(gc.freeze)  # what is there by then stays to the end
     outer = UnderTwistd()
     server.setServiceParent(outer)
     return outer

@@ -27,7 +27,8 @@ class MemoryMessage:
 
 @define(eq=False)
 class MemoryProducer:
-    """A producer without Kafka: the part of ``confluent_kafka.Producer`` that the publisher uses.
+    """A producer without Kafka: the part of ``confluent_kafka.Producer`` that the publisher uses, with
+    ``delivery.report.only.error``.
 
     :ivar capacity: messages that its queue holds. :ivar held: nothing is delivered for now.
     :ivar broken: the error of each topic whose messages fail. :ivar refused: the error that `produce` raises for a
@@ -88,4 +89,5 @@ class MemoryProducer:
     def _report(self, message: MemoryMessage, on_delivery: Any, code: int | None) -> None:
         if code is None:
             self.topics.setdefault(message.topic(), []).append(message.value())
-        on_delivery(KafkaError(code) if code is not None else None, message)
+        else:
+            on_delivery(KafkaError(code), message)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration import server
 from tests.integration.kafka_node import KafkaNode
 from tests.integration.mock_cluster import MockCluster
 
@@ -70,6 +71,12 @@ def deselect(config: pytest.Config, items: list[pytest.Item], mark: str) -> None
     items[:] = [item for item in items if not item.get_closest_marker(mark)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(params=[True, False], ids=["lane", "stock"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs twice: plain requests have a way of their own, and they go the way of all others."""
+    monkeypatch.setattr(server, "LANE", request.param)
 
 
 @pytest.fixture(scope="session")

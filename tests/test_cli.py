@@ -55,12 +55,12 @@ class CommandTests(Case):
         for argv in ((), ("help",), ("--help",), ("-h",)):
             status, output = self.run_command(*argv)
             self.assertEqual(status, 0)
-            for name in ("server", "demo", "config", "version", "completion"):
+            for name in ("server", "demo", "bench", "config", "version", "completion"):
                 self.assertIn(f"\n  {name} ", output)
 
     def test_help_of_a_command(self) -> None:
         """Each command explains itself, in two ways."""
-        for name in (("server",), ("config", "print"), ("demo",), ("config",), ("completion",)):
+        for name in (("server",), ("config", "print"), ("demo",), ("bench",), ("config",), ("completion",)):
             status, output = self.run_command("help", *name)
             self.assertEqual((status, output), self.run_command(*name, "--help"))
             self.assertEqual(status, 0)

@@ -655,3 +655,10 @@ class PropertyTests(SynchronousTestCase):
             except NOT_THIS_WAY:
                 continue
             self.assertEqual(tolerant.decode(body), batch)
+
+    @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=130), st.integers(0, 2**40))
+    def test_template(self, guid: str, now: int) -> None:
+        """A plain success is the same bytes, written from a template and field by field."""
+        reply = Reply(Outcome.OK, guid)
+        for second in (now, now, now + 1):
+            self.assertEqual(JSON.encode(reply, second), JSON.write(reply, second))

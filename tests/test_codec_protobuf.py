@@ -264,3 +264,10 @@ class PropertyTests(SynchronousTestCase):
         self.check(cut)
         if len(cut) >= len(guid.encode()) + 2 and guid:
             self.assertEqual(find_guid(cut), guid)
+
+    @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=130), st.integers(0, 2**40))
+    def test_template(self, guid: str, now: int) -> None:
+        """A plain success is the same bytes, written from a template and field by field."""
+        reply = Reply(Outcome.OK, guid)
+        for second in (now, now, now + 1):
+            self.assertEqual(PROTOBUF.encode(reply, second), PROTOBUF.write(reply, second))

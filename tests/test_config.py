@@ -112,6 +112,7 @@ class SourceTests(Case):
             "SERVER_GRPC_HOST": "::1",
             "SERVER_GRPC_PORT": "11",
             "SERVER_GRPC_THREADS": "12",
+            "SERVER_GRPC_MAX_IN_FLIGHT": "13",
             "WORKER_BUFFER_CHANNEL_SIZE": "13",
             "SERVER_ENQUEUE_TIMEOUT_MS": "14",
             "PUBLISHER_FLUSH_INTERVAL_MS": "15",
@@ -139,7 +140,7 @@ class SourceTests(Case):
         w = s.websocket
         self.assertEqual((w.max_connections, w.ping_interval, w.pong_wait, w.write_wait), (5, 0.006, 0.007, 0.008))
         self.assertEqual((w.max_in_flight, w.write_buffer_limit, w.check_origin), (9, 10, False))
-        self.assertEqual((s.grpc.host, s.grpc.port, s.grpc.threads), ("::1", 11, 12))
+        self.assertEqual((s.grpc.host, s.grpc.port, s.grpc.threads, s.grpc.max_in_flight), ("::1", 11, 12, 13))
         self.assertEqual((s.buffer.batches, s.buffer.patience), (13, 0.014))
         k = s.kafka
         self.assertEqual((k.flush_interval, k.publish_timeout, k.close_timeout), (0.015, 0.016, 0.017))

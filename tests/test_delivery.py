@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx.delivery import Delivery
@@ -17,9 +15,6 @@ class Recorder:
 
     def __init__(self) -> None:
         self.ended: list[Delivery] = []
-
-    def explain(self, delivery: Delivery, error: Any, message: Any) -> None:
-        delivery.fail(message, Failure(error))
 
     def finished(self, delivery: Delivery) -> None:
         self.ended.append(delivery)
@@ -42,26 +37,27 @@ class DeliveryTests(SynchronousTestCase):
         """With ``event.ack`` 0 the answer goes out when the producer has the batch; reports change nothing."""
         sent = self.sent(Ack.ACCEPTED)
         self.assertEqual(self.answers, [Reply(Outcome.OK, "1234")])
-        sent(None, 0)
-        sent("broken", 1)
+        sent.settle()
+        sent.fail(1, Failure("broken"))
+        sent.settle()
         self.assertEqual(len(self.answers), 1)
         self.assertEqual(self.carrier.ended, [sent])
 
     def test_delivered(self) -> None:
         """With ``event.ack`` 1 the answer goes out with the last report."""
         sent = self.sent(Ack.DELIVERED)
-        sent(None, 0)
+        sent.settle()
         self.assertEqual(self.answers, [])
-        sent(None, 1)
+        sent.settle()
         self.assertEqual(self.answers, [Reply(Outcome.OK, "1234")])
         self.assertEqual(self.carrier.ended, [sent])
 
     def test_failed(self) -> None:
         """The answer names the events that failed, and only those."""
         sent = self.sent(Ack.DELIVERED, 3)
-        sent("broken", 2)
-        sent(None, 0)
-        sent(None, 1)
+        sent.fail(2, Failure("broken"))
+        sent.settle()
+        sent.settle(2)
         (reply,) = self.answers
         self.assertEqual((reply.outcome, reply.guid), (Outcome.FAILED, "1234"))
         self.assertEqual(reply.reason, "cannot publish events: error when sending messages: event 2 (a): broken")
@@ -81,7 +77,7 @@ class DeliveryTests(SynchronousTestCase):
         made = delivery(("a", b"0"), ("a", b"1"), answer=self.answers.append)
         made.carried_by(self.carrier)
         made.taken = 1
-        made(None, 0)
+        made.settle()
         self.assertEqual((self.answers, self.carrier.ended), ([], []))
 
     def test_late(self) -> None:
@@ -95,13 +91,13 @@ class DeliveryTests(SynchronousTestCase):
             sent.carried_by(self.carrier)
             sent.taken = 1
             sent.answer(Reply(outcome, "1234"))
-            sent(None, 0)
+            sent.settle()
             self.assertEqual(late, told)
 
     def test_once(self) -> None:
         """Nobody is answered twice."""
         sent = self.sent(Ack.DELIVERED, 1)
         sent.answer(Reply(Outcome.EXPIRED, "1234"))
-        sent(None, 0)
+        sent.settle()
         self.assertEqual([reply.outcome for reply in self.answers], [Outcome.EXPIRED])
         self.assertTrue(sent.answered)

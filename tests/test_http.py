@@ -35,6 +35,7 @@ from tests.wire import (
     close,
     frame,
     handshake,
+    in_both_lanes,
     post,
 )
 from tests.wire import (
@@ -680,6 +681,11 @@ class StopTests(HttpTestCase):
         self.assertEqual((port.interface, port.backlog, port.factory), ("127.0.0.1", 4096, self.house.site))
         self.assertEqual(front.port, 40000)
 
+    def test_first(self) -> None:
+        """What connections begin as is what the port is given."""
+        self.start()
+        self.assertIs(self.house.loop.ports[0].factory, self.house.first)
+
     def test_nobody(self) -> None:
         """Without connections the stop takes no time."""
         self.start()
@@ -959,6 +965,10 @@ class StopTests(HttpTestCase):
         self.house.loop.spin()
         self.successResultOf(stopped)
         self.assertTrue(client.reset)
+
+
+# Those that follow are compared over both lanes in test_lanes_http.py; Hypothesis wants a test to have one case only.
+in_both_lanes(globals())
 
 
 def normal(data: bytes) -> bytes:

@@ -219,6 +219,7 @@ OURS: dict[str, Value] = {
     "server.status.port": 0,
     "server.status.host": "127.0.0.1",
     "server.grpc.threads": 64,
+    "server.grpc.max_in_flight": 1024,
     "server.grpc.reflection": False,
     "publisher.publish_timeout_ms": 10000,
     "event.allowed_types": (),

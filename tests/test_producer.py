@@ -14,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.publishers.producer import capacity, complete, largest_value, make_producer
+from raccoon_tx.publishers.token import Token
 from raccoon_tx.testing import MemoryProducer
+from tests.samples import delivery
 
 
 class PropertiesTests(SynchronousTestCase):
@@ -74,14 +76,24 @@ class PropertiesTests(SynchronousTestCase):
         self.assertEqual(capacity({"queue.buffering.max.messages": "010"}), 8)
 
 
-class Reports:
-    """Takes delivery reports."""
+class Reports(list[Any]):
+    """What tokens report."""
 
-    def __init__(self) -> None:
-        self.seen: list[tuple[Any, str, bytes]] = []
+    def token(self, count: int) -> Token:
+        """For a batch of so many events."""
+        made = Token(delivery(("t", b"")), self.append)
+        made.count = count
+        return made
 
-    def __call__(self, error: Any, message: Any) -> None:
-        self.seen.append((error and error.code(), message.topic(), message.value()))
+    @property
+    def counts(self) -> list[int]:
+        """Of the events of each token that came to its end."""
+        return [count for _, count, _ in self]
+
+    @property
+    def errors(self) -> list[tuple[int, str, bytes]]:
+        """Of all of them."""
+        return [(error.code(), topic, value) for _, _, errors in self for error, topic, value in errors or ()]
 
 
 class ProducerTestsMixin:
@@ -89,55 +101,81 @@ class ProducerTestsMixin:
 
     producer: Any
 
-    def wait(self, reports: Reports, count: int) -> None:
+    def wait(self, reports: Reports, count: int = 1) -> None:
         limit = monotonic() + 10
-        while len(reports.seen) < count and monotonic() < limit:
+        while len(reports) < count and monotonic() < limit:
             self.producer.poll(0.05)
 
+    def refusal(self, value: bytes, token: Token) -> Exception | None:
+        """What `produce` raises, without the traceback, which would keep the token."""
+        try:
+            self.producer.produce("t", value, None, -1, token)
+        except Exception as problem:
+            return problem.with_traceback(None)
+        return None
+
     def test_reports(self: Any) -> None:
-        """Each message is reported once, with its topic and value, to the callable that came with it."""
+        """A token comes to its end when all of its messages are delivered, and not before; success is not called
+        back."""
         reports = Reports()
-        self.producer.produce("t", b"1", None, -1, reports)
-        self.producer.produce("u", b"", None, -1, reports)
+        token = reports.token(2)
+        self.producer.produce("t", b"1", None, -1, token)
+        self.producer.produce("u", b"", None, -1, token)
         self.assertEqual(len(self.producer), 2)
-        self.wait(reports, 2)
-        # A report has no value where the message was empty; the publisher knows.
-        seen = {(error, topic, value or b"") for error, topic, value in reports.seen}
-        self.assertEqual(seen, {(None, "t", b"1"), (None, "u", b"")})
+        del token
+        self.assertEqual(reports, [])
+        self.wait(reports)
+        self.assertEqual((reports.counts, reports.errors), ([2], []))
         self.assertEqual(len(self.producer), 0)
 
-    def test_full(self: Any) -> None:
-        """A full queue raises `BufferError` at once, and has taken nothing."""
+    def test_token_held(self: Any) -> None:
+        """Whoever produces still holds the token: nothing is reported before that ends."""
         reports = Reports()
-        self.producer.produce("t", b"1", None, -1, reports)
-        self.producer.produce("t", b"2", None, -1, reports)
-        self.assertRaises(BufferError, self.producer.produce, "t", b"3", None, -1, reports)
+        token = reports.token(1)
+        self.producer.produce("t", b"1", None, -1, token)
+        limit = monotonic() + 10
+        while len(self.producer) and monotonic() < limit:
+            self.producer.poll(0.05)
+        self.assertEqual(reports, [])
+        del token
+        self.assertEqual(reports.counts, [1])
+
+    def test_full(self: Any) -> None:
+        """A full queue raises `BufferError` at once, has taken nothing, and keeps no reference."""
+        reports = Reports()
+        self.producer.produce("t", b"1", None, -1, reports.token(1))
+        self.producer.produce("t", b"2", None, -1, reports.token(2))
+        self.assertIsInstance(self.refusal(b"3", reports.token(3)), BufferError)
+        self.assertEqual(reports.counts, [3])
         self.assertEqual(len(self.producer), 2)
-        self.wait(reports, 2)
-        self.assertEqual({value for _, _, value in reports.seen}, {b"1", b"2"})
+        self.wait(reports, 3)
+        self.assertEqual(sorted(reports.counts), [1, 2, 3])
+        self.assertEqual(reports.errors, [])
 
     def test_too_large(self: Any) -> None:
-        """A message over the limit raises at once; there is no report of it."""
+        """A message over the limit raises at once; there is no report of it, and no reference is kept."""
         reports = Reports()
-        problem = self.assertRaises(KafkaException, self.producer.produce, "t", b"x" * 1_000_001, None, -1, reports)
+        large = b"x" * 1_000_001
+        problem: Any = self.refusal(large, reports.token(1))
+        self.assertIsInstance(problem, KafkaException)
         self.assertEqual(problem.args[0].code(), KafkaError.MSG_SIZE_TOO_LARGE)
-        self.assertEqual((len(self.producer), reports.seen), (0, []))
+        self.assertEqual((len(self.producer), reports.counts, reports.errors), (0, [1], []))
 
     def test_purge(self: Any) -> None:
         """What is purged is reported as failed by the next polls, and frees its place."""
         self.hold()
         reports = Reports()
-        self.producer.produce("t", b"1", None, -1, reports)
+        self.producer.produce("t", b"1", None, -1, reports.token(1))
         self.producer.purge()
-        self.wait(reports, 1)
-        ((code, topic, value),) = reports.seen
+        self.wait(reports)
+        ((code, topic, value),) = reports.errors
         self.assertIn(code, (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT))
         self.assertEqual((topic, value, len(self.producer)), ("t", b"1", 0))
 
     def test_flush_returns(self: Any) -> None:
         """A flush without a time-out returns at once, and says what is left."""
         self.hold()
-        self.producer.produce("t", b"1", None, -1, Reports())
+        self.producer.produce("t", b"1", None, -1, Reports().token(1))
         self.assertEqual(self.producer.flush(0), 1)
 
     def test_metadata(self: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from raccoon_tx import ingest
 from raccoon_tx.model import Draining, Identity, Outcome, Reply, Saturated, Unavailable
 from raccoon_tx.settings import DedupSettings, IdentitySettings
-from raccoon_tx.transports import rest
+from raccoon_tx.transports import answers, rest
 from raccoon_tx.transports.health import Part
 from tests.wire import (
     JSON_BATCH,
@@ -24,6 +24,7 @@ from tests.wire import (
     WireTestCase,
     chunked,
     handshake,
+    in_both_lanes,
     post,
     request,
 )
@@ -794,7 +795,8 @@ class OutcomeTests(RestTestCase):
 
     def test_time(self) -> None:
         """``sent_time`` is now, in whole seconds."""
-        self.patch(rest, "time", lambda: NOW + 60.1)
+        for module in answers, rest:
+            self.patch(module, "time", lambda: NOW + 60.1)
         self.assertEqual(self.ask(post()).reply["sent_time"], NOW + 60)
 
 
@@ -915,3 +917,6 @@ class VectorTests(RestTestCase):
             answer = self.ask(post(json.dumps(batch).encode()))
             self.assertEqual((answer.status, answer.body), (200, JSON_OK))
             self.assertEqual(self.house.taken.pop()[0], [b"event_1", b"event_2"])
+
+
+in_both_lanes(globals())

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.web import http
 
 from raccoon_tx.settings import TlsSettings, WebSocketSettings
-from raccoon_tx.transports.http import HttpFront
 from raccoon_tx.transports.tls import Certificates
 from tests.certificates import Authority, Pair
 from tests.wire import (
@@ -28,6 +28,7 @@ from tests.wire import (
     close,
     frame,
     handshake,
+    in_both_lanes,
     parse_answers,
     parse_frames,
     post,
@@ -103,7 +104,7 @@ class TlsTestCase(WireTestCase):
     def open_house(self, client_ca: str = "", **settings: Any) -> None:
         self.house = House(**settings)
         self.certificates = Certificates(self.files(self.pair, client_ca))
-        self.factory = self.certificates.encrypt(self.house.site, self.house.loop)
+        self.factory = self.certificates.encrypt(self.house.first, self.house.loop)
 
     def files(self, pair: Pair, client_ca: str = "") -> TlsSettings:
         return TlsSettings(certificate=pair.certificate, private_key=pair.key, client_ca=client_ca)
@@ -247,7 +248,7 @@ class WebSocketTests(TlsTestCase):
     def test_server_closes(self) -> None:
         """So does one that the server closes."""
         client = self.socket()
-        front = HttpFront(self.house.loop, self.house.site, self.house.sockets, "", 8080, drain_window=0.0)
+        front = self.house.front(drain_window=0.0)
         stopped = front.stopService()
         self.house.loop.spin()
         self.assertEqual(self.frames(client), [(CLOSE, close(1001, "server shutting down"))])
@@ -311,6 +312,24 @@ class WebSocketTests(TlsTestCase):
         client.send(handshake())
         _, _, rest = client.received().partition(b"\r\n\r\n")
         self.assertEqual(parse_frames(rest)[-1], (CLOSE, close(1008, "duplicate connection: 1234")))
+
+
+class NegotiationTests(TlsTestCase):
+    """Clients that ask which protocol it is going to be."""
+
+    def test_alpn(self) -> None:
+        """It is HTTP/1.1, whatever else they offer."""
+        for offered in (["h2", "http/1.1"], ["http/1.1"]):
+            context = self.context()
+            context.set_alpn_protocols(offered)
+            client = self.client(context)
+            self.assertEqual(client.tls.selected_alpn_protocol(), "http/1.1")
+            self.assertEqual(client.ask(post()).body, JSON_OK)
+
+    def test_h2_libraries(self) -> None:
+        """Also where Twisted finds what it needs for HTTP/2."""
+        self.patch(http, "H2_ENABLED", True)
+        self.test_alpn()
 
 
 class HandshakeTests(TlsTestCase):
@@ -469,3 +488,6 @@ class ExchangeTests(TlsTestCase):
             client.tls.read()
         self.certificates.load(self.files(self.pair))
         self.assertEqual(self.client().ask(post()).status, 200)
+
+
+in_both_lanes(globals())

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import txaio
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 
@@ -33,6 +33,7 @@ from tests.wire import (
     close,
     frame,
     handshake,
+    in_both_lanes,
     parse_frames,
     post,
     read_protobuf,
@@ -1255,7 +1256,7 @@ class AnythingTests(WireTestCase):
         self.assertEqual(house.loop.getDelayedCalls(), [])
         return frames, house.taken
 
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.differing_executors])
     @given(STREAMS, st.lists(st.integers(0, 10_000), max_size=6))
     def test_cuts(self, stream: bytes, places: list[int]) -> None:
         """Whatever comes in, nothing breaks, nothing is left behind, nothing is logged, and it does not matter how it
@@ -1265,7 +1266,7 @@ class AnythingTests(WireTestCase):
         self.assertEqual(self.serve(segments), self.serve([stream]))
         self.assertEqual(self.noise, [])
 
-    @settings(deadline=None, max_examples=200)
+    @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.differing_executors])
     @given(STREAMS)
     def test_one_answer_each(self, stream: bytes) -> None:
         """Each batch that is taken has one answer, also when Kafka takes its time, unless the client or its mistake
@@ -1311,3 +1312,6 @@ class QuietTests(SocketTestCase):
         self.assertEqual(timer.getTime(), self.house.loop.seconds() + 1.0)
         refused.tell(CLOSE, close(1008))
         self.assertEqual(self.house.loop.getDelayedCalls(), [])
+
+
+in_both_lanes(globals())

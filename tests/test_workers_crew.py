@@ -343,8 +343,12 @@ class CrewTests(SynchronousTestCase):
         relay(1, b"[1]")
         found = [json.loads(json_line(event)) for event in events]
         self.assertEqual(
-            [(each["msg"], each["level"], each["worker"]) for each in found],
-            [("{hello}", "info", 1), ("Fatal \\x1b error", "warn", 1), ("[1]", "warn", 1)],
+            [(each["msg"], each["level"]) for each in found],
+            [
+                ("worker 1: {hello}", "info"),
+                ("worker 1: Fatal \\x1b error", "warn"),
+                ("worker 1: [1]", "warn"),
+            ],
         )
         self.assertEqual(found[0]["logger"], "raccoon_tx.x")
 

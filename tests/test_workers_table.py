@@ -31,21 +31,21 @@ class RejectTests(Case):
         """A client that is connected to one worker is refused by another, until it has gone."""
         one, other = self.prepare()
         first = self.enter(one, ALICE)
-        self.assertEqual(first.heard, ["wait", "let in"])
-        self.assertEqual(self.enter(other, ALICE).heard, ["wait", duplicate(ALICE)])
+        self.assertEqual(first.heard, ["pause", "let in"])
+        self.assertEqual(self.enter(other, ALICE).heard, ["pause", duplicate(ALICE)])
         one.admission.leave(first)
         self.parent.turn()
-        self.assertEqual(self.enter(other, ALICE).heard, ["wait", "let in"])
+        self.assertEqual(self.enter(other, ALICE).heard, ["pause", "let in"])
 
     def test_full(self) -> None:
         """The limit holds over all workers."""
         one, other = self.prepare(most=2)
         nobody = self.enter(one, NOBODY)
         self.enter(other, ALICE)
-        self.assertEqual(self.enter(one, BOB).heard, ["wait", FULL])
+        self.assertEqual(self.enter(one, BOB).heard, ["pause", FULL])
         one.admission.leave(nobody)
         self.parent.turn()
-        self.assertEqual(self.enter(other, BOB).heard, ["wait", "let in"])
+        self.assertEqual(self.enter(other, BOB).heard, ["pause", "let in"])
 
     def test_refused_has_no_place(self) -> None:
         """Who was refused takes no place, and has nothing to give back."""
@@ -64,7 +64,7 @@ class RejectTests(Case):
         self.enter(other, BOB)
         one.die()
         self.assertEqual(len(self.parent.connections), 1)
-        self.assertEqual(self.enter(other, ALICE).heard, ["wait", "let in"])
+        self.assertEqual(self.enter(other, ALICE).heard, ["pause", "let in"])
 
     def test_left_while_waiting(self) -> None:
         """A client that goes before it was let in is not heard of again."""
@@ -73,7 +73,7 @@ class RejectTests(Case):
         one.admission.enter(socket)
         one.admission.leave(socket)
         self.parent.turn()
-        self.assertEqual((socket.heard, len(self.parent.connections)), (["wait"], 0))
+        self.assertEqual((socket.heard, len(self.parent.connections)), (["pause"], 0))
 
     def test_no_answer(self) -> None:
         """While the parent does not answer, clients are told to try later, and take no places afterwards."""
@@ -86,7 +86,7 @@ class RejectTests(Case):
         one.mute = False
         self.parent.turn()
         self.assertEqual(len(self.parent.connections), 0)
-        self.assertEqual(self.enter(other, ALICE).heard, ["wait", "let in"])
+        self.assertEqual(self.enter(other, ALICE).heard, ["pause", "let in"])
 
     def test_parent_dies(self) -> None:
         """Without a parent who waits is refused, and who comes; who is in stays."""
@@ -96,7 +96,7 @@ class RejectTests(Case):
         one.admission.enter(waiting)
         one.admission.lose()
         late = self.enter(one, NOBODY)
-        self.assertEqual(resident.heard, ["wait", "let in"])
+        self.assertEqual(resident.heard, ["pause", "let in"])
         self.assertEqual([heard.outcome for heard in (waiting.heard[1], late.heard[0])], [Outcome.UNAVAILABLE] * 2)
         one.admission.leave(resident)
         self.parent.clock.advance(TIMEOUT)
@@ -108,7 +108,7 @@ class ReplaceTests(Case):
         """Who comes later takes over, on whichever worker, and keeps the place when the first one has gone."""
         one, other = self.prepare("replace")
         first, second = self.enter(one, ALICE), self.enter(other, ALICE)
-        self.assertEqual((first.heard[2:], second.heard), (["replaced"], ["wait", "let in"]))
+        self.assertEqual((first.heard[2:], second.heard), (["replaced"], ["pause", "let in"]))
         one.admission.leave(first)
         self.parent.turn()
         self.assertEqual(len(self.parent.connections), 1)
@@ -119,10 +119,10 @@ class ProbeTests(Case):
         """A connection that gives a sign of life stays; the newcomer on the other worker is refused."""
         one, other = self.prepare("probe")
         first, second = self.enter(one, ALICE), self.enter(other, ALICE)
-        self.assertEqual((first.heard[2:], second.heard), (["ask"], ["wait"]))
+        self.assertEqual((first.heard[2:], second.heard), (["ask"], ["pause", "wait"]))
         one.admission.heard(first)
         self.parent.turn()
-        self.assertEqual(second.heard[1:], [duplicate(ALICE)])
+        self.assertEqual(second.heard[2:], [duplicate(ALICE)])
 
     def test_silent(self) -> None:
         """One that gives none has to go."""
@@ -130,7 +130,7 @@ class ProbeTests(Case):
         first, second = self.enter(one, ALICE), self.enter(other, ALICE)
         self.parent.clock.advance(PROBE_TIME)
         self.parent.turn()
-        self.assertEqual((first.heard[2:], second.heard[1:]), (["ask", "give way"], ["let in"]))
+        self.assertEqual((first.heard[2:], second.heard[2:]), (["ask", "give way"], ["let in"]))
         one.admission.leave(first)
         self.parent.turn()
         self.assertIsNotNone(self.parent.connections.of(ALICE))
@@ -142,7 +142,7 @@ class ProbeTests(Case):
         second = self.enter(other, ALICE)
         one.die()
         self.parent.turn()
-        self.assertEqual(second.heard[1:], ["let in"])
+        self.assertEqual(second.heard[2:], ["let in"])
         other.die()
         self.assertEqual(len(self.parent.connections), 0)
         self.assertEqual([call for call in self.parent.clock.getDelayedCalls() if call.time > TIMEOUT], [])
@@ -154,4 +154,4 @@ class ProbeTests(Case):
         self.enter(one, ALICE)
         one.die()
         self.assertEqual(len(self.parent.connections), 0)
-        self.assertEqual(self.enter(other, ALICE).heard, ["wait", "let in"])
+        self.assertEqual(self.enter(other, ALICE).heard, ["pause", "let in"])

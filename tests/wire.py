@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import define, field, frozen
 from twisted.internet import main
@@ -29,20 +29,22 @@ from zope.interface import implementer
 from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2 import SendEventRequest, SendEventResponse
 from raccoon_tx.dedup import Guids
 from raccoon_tx.delivery import Delivery
-from raccoon_tx.ingest import Ingest
+from raccoon_tx.ingest import Ingest, Submit
 from raccoon_tx.metrics.counts import Counts, GroupCounts
 from raccoon_tx.model import Ack, Batch, Identity, Outcome, Refused, Reply
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.routing import Routes
 from raccoon_tx.settings import CorsSettings, DedupSettings, IdentitySettings, LimitSettings, WebSocketSettings
-from raccoon_tx.transports import channel, rest, rpc, websocket
+from raccoon_tx.transports import answers, channel, rest, rpc, websocket
 from raccoon_tx.transports.channel import EventSite
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
+from raccoon_tx.transports.front import FrontFactory
 from raccoon_tx.transports.health import Health, Part
 from raccoon_tx.transports.http import HttpFront, upgrade
 from raccoon_tx.transports.identity import Identify
 from raccoon_tx.transports.keepalive import KeepAlive
+from raccoon_tx.transports.plain import Heads
 from raccoon_tx.transports.rest import RestApi
 from raccoon_tx.transports.upgrade import nobody_else
 from raccoon_tx.transports.websocket import EventSocketFactory
@@ -422,9 +424,12 @@ class House:
     :ivar dedup: batches of everybody are remembered, or of each connection.
     :ivar counts: what was counted. :ivar parts: of the server, which ``/readyz`` asks.
     :ivar taken: the batches that were published, with their clients. :ivar waiting: those not yet answered.
+    :ivar submit: in place of all that is behind the door.
     :ivar held: they are not answered for now. :ivar refusal: raised instead of taking one. :ivar outcome: of them.
+    :ivar lane: the fast lanes are open, in all houses that are built from now on.
     """
 
+    lane: ClassVar[bool] = True
     limits: LimitSettings = field(factory=lambda: LimitSettings(body=1000))
     settings: WebSocketSettings = field(factory=WebSocketSettings)
     identity: IdentitySettings = field(
@@ -437,6 +442,7 @@ class House:
     held: bool = False
     refusal: Exception | None = None
     outcome: Reply | None = None
+    submit: Submit | None = None
     loop: Loop = field(factory=Loop, init=False)
     counts: Counts = field(factory=Counts, init=False)
     parts: dict[str, Callable[[], Part]] = field(factory=dict, init=False)
@@ -446,6 +452,7 @@ class House:
     connections: Connections = field(init=False)
     sockets: EventSocketFactory = field(init=False)
     site: EventSite = field(init=False)
+    first: Any = field(init=False)
     _routes: Routes = field(init=False)
     _sender: Identity = field(init=False)
 
@@ -462,10 +469,11 @@ class House:
             RateLimit(self.rate, 0, self.loop.seconds),
             everybodys,
         )
+        submit = self.submit or ingest.submit
         self.keepalive = KeepAlive(self.loop, self.settings.ping_interval, self.settings.pong_wait)
         self.connections = Connections(self.settings.max_connections)
         self.sockets = EventSocketFactory(
-            ingest.submit,
+            submit,
             self.connections,
             self.keepalive,
             self.settings,
@@ -474,23 +482,29 @@ class House:
             self.counts,
             of_one,
             Ack.DELIVERED,
+            self.lane,
         )
         own = [self.identity.id_header, self.identity.group_header]
         cors = Cors(self.cors, own) if self.cors.enabled else None
+        identify = Identify(self.identity)
+        origins = (cors.allows if cors else nobody_else) if self.settings.check_origin else None
         api = RestApi(
-            ingest.submit,
-            Identify(self.identity),
+            submit,
+            identify,
             lambda *details: upgrade(self.sockets, *details),
             self.limits.body,
             self.counts,
             Health(self.parts),
             self.text_plain,
-            (cors.allows if cors else nobody_else) if self.settings.check_origin else None,
+            origins,
             self.cors.refuse,
         )
         self.site = EventSite(
             api.app.resource(), self.limits.body, self.loop, 60.0, self.counts, cors=cors, group_of=api.group
         )
+        heads = Heads(identify, self.limits.body, self.text_plain, origins, cors)
+        first = FrontFactory(self.site, self.sockets, heads, submit, self.loop)
+        self.first = first if self.lane else self.site
 
     def _guids(self) -> tuple[Guids | None, Callable[[], Guids | None]]:
         if not self.dedup.enabled:
@@ -527,27 +541,38 @@ class House:
         self.loop.spin()
 
     def client(self) -> Client:
-        return Client(self.loop, self.site)
+        return Client(self.loop, self.first)
 
     def socket(self, *also: bytes, **headers: str) -> SocketClient:
         """:param also: sent in the same segment as the handshake."""
-        return SocketClient(self.loop, self.site, *also, **headers)
+        return SocketClient(self.loop, self.first, *also, **headers)
 
     def front(self, **times: Any) -> HttpFront:
         """The service that owns the port; it has started."""
-        front = HttpFront(self.loop, self.site, self.sockets, "", 8080, **times)
+        first = self.first if self.lane else None
+        front = HttpFront(self.loop, self.site, self.sockets, "", 8080, first=first, **times)
         front.startService()
         return front
+
+
+def in_both_lanes(cases: dict[str, Any]) -> None:
+    """Have every test case in a module's names run a second time, with the fast lanes closed."""
+    for name, case in list(cases.items()):
+        if isinstance(case, type) and issubclass(case, WireTestCase) and name.endswith("Tests"):
+            cases[f"Stock{name}"] = type(f"Stock{name}", (case,), {"lane": False, "__module__": case.__module__})
 
 
 class WireTestCase(SynchronousTestCase):
     """The wall clock stands still, and at the end nothing may have been logged that a test does not know of.
 
-    :ivar noise: lines of the log, from level ``info``.
+    :ivar noise: lines of the log, from level ``info``. :ivar lane: whether the fast lanes are open.
     """
 
+    lane = True
+
     def setUp(self) -> None:
-        for module in (channel, rest, rpc, websocket):
+        self.patch(House, "lane", self.lane)
+        for module in (answers, channel, rest, rpc, websocket):
             self.patch(module, "time", lambda: NOW + 0.9)
         self.noise: list[str] = []
         globalLogPublisher.addObserver(self._hear)

@@ -98,6 +98,9 @@ class Socket:
     def wait(self) -> None:
         self.heard.append("wait")
 
+    def pause(self) -> None:
+        self.heard.append("pause")
+
     def replaced(self) -> None:
         self.heard.append("replaced")
 

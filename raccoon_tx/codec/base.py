@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from raccoon_tx.model import Batch, Reply
+from raccoon_tx.model import Batch, Outcome, Reply
 
 
 class Codec(Protocol):
@@ -24,3 +24,8 @@ class Codec(Protocol):
 
     def encode(self, reply: Reply, sent_time: int) -> bytes:
         """Write one reply. :param sent_time: now, in Unix seconds."""
+
+
+def plain_success(reply: Reply) -> bool:
+    """Whether a reply says that all is well and names the batch, as nearly every one does, and nothing else."""
+    return reply.outcome is Outcome.OK and bool(reply.guid) and not reply.extra and not reply.reason

@@ -94,6 +94,7 @@ def assemble(values: Mapping[str, Value], properties: Mapping[str, str]) -> Sett
             host=of.text("server.grpc.host"),
             port=of.number("server.grpc.port"),
             threads=of.number("server.grpc.threads"),
+            max_in_flight=of.number("server.grpc.max_in_flight"),
             reflection=of.switch("server.grpc.reflection"),
         ),
         buffer=BufferSettings(

@@ -129,7 +129,8 @@ SECTIONS = {
     "gRPC": (
         Key("server.grpc.host", TEXT, "", "address to listen on; empty for all interfaces"),
         Key("server.grpc.port", PORT, 8081, "port of gRPC; 0 takes a free one"),
-        Key("server.grpc.threads", COUNT, 64, "calls served at once"),
+        Key("server.grpc.threads", COUNT, 64, "threads for the other methods, such as health checks"),
+        Key("server.grpc.max_in_flight", COUNT, 1024, "calls served at once; more are refused with code 3"),
         Key("server.grpc.reflection", BOOL, False, "let clients ask for the services"),
     ),
     "Events": (

@@ -1,4 +1,4 @@
-"""The Kafka publisher: a buffered producer, flushed by a `LoopingCall`."""
+"""The Kafka publisher: a buffered producer, flushed by a `LoopingCall`, and woken for its reports by a thread."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from raccoon_tx.logs import Logger
 from raccoon_tx.model import Ack, Refused
 from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.reach import Reach
+from raccoon_tx.publishers.token import Report, Token
 from raccoon_tx.publishers.words import draining, expired, failure, saturated, unavailable
 from raccoon_tx.report import Failure
 
 #: Seconds between two looks at a producer that has nothing to report.
 IDLE_INTERVAL = 0.1
+#: Seconds between two looks at one whose reports a thread waits for.
+RELAXED_INTERVAL = 0.02
 
 
 class Producer(Protocol):
@@ -40,6 +43,9 @@ class Producer(Protocol):
 
 #: Makes a producer that calls back with each error that is not about one message.
 Connect = Callable[[Callable[[KafkaError], None]], Producer]
+#: Has a thread wait for the reports of a producer, and the second argument called in the reactor thread when the third
+#: has some. Returns what ends it.
+Watch = Callable[[Producer, Callable[[], None], "deque[Report]"], Callable[[], Deferred[None]]]
 
 
 @define(eq=False)
@@ -51,6 +57,7 @@ class KafkaPublisher(Service):
     :ivar full_records: records have keys, timestamps and headers. :ivar capacity: messages that the producer holds.
     :ivar batches: that may wait for room in it. :ivar patience: seconds that each may wait.
     :ivar flush_interval: seconds between two looks at the producer while something is on its way.
+    :ivar watch: has a thread serve the delivery reports as they come; ``None`` leaves it to the `LoopingCall`.
     :ivar publish_timeout: seconds a batch may wait for its delivery reports.
     :ivar drain_timeout: seconds that waiting batches get at the stop. :ivar close_timeout: seconds that the events
         in the producer get after that.
@@ -69,9 +76,12 @@ class KafkaPublisher(Service):
     _drain_timeout: float = 5.0
     _close_timeout: float = 1.0
     _full_records: bool = False
+    _watch: Watch | None = None
     abandoned: dict[str, int] = field(factory=dict, init=False)
     _producer: Producer = field(init=False, repr=False)
     _flushing: LoopingCall = field(init=False, repr=False)
+    _reports: deque[Report] = field(factory=deque, init=False, repr=False)
+    _unwatch: Callable[[], Deferred[None]] | None = field(default=None, init=False, repr=False)
     _waiting: deque[tuple[float, Delivery]] = field(factory=deque, init=False, repr=False)
     _in_flight: OrderedDict[Delivery, None] = field(factory=OrderedDict, init=False, repr=False)
     _overdue: dict[Delivery, None] = field(factory=dict, init=False, repr=False)
@@ -85,6 +95,9 @@ class KafkaPublisher(Service):
         super().startService()
         self._producer = self._connect(self._reach.error)
         self._reach.watch(self._producer)
+        if self._watch is not None:
+            self._unwatch = self._watch(self._producer, self.serve, self._reports)
+            self._flush_interval = max(self._flush_interval, RELAXED_INTERVAL)
         self._flushing = looping(self._clock, self.flush)
         self._flushing.start(self._flush_interval, now=False)
 
@@ -134,8 +147,9 @@ class KafkaPublisher(Service):
             self._launch(delivery)
         push = self._push_full if self._full_records else self._push
         while delivery.taken < len(records):
+            # One for each attempt, and gone after it: a reference from here would keep the reports from coming in.
             try:
-                push(delivery)
+                push(delivery, Token(delivery, self._reports.append))
             except BufferError:
                 return False
             except KafkaException as problem:
@@ -145,17 +159,25 @@ class KafkaPublisher(Service):
         delivery.accepted()
         return True
 
-    def _push(self, delivery: Delivery) -> None:
-        produce, records = self._producer.produce, delivery.records
-        for lane, value in records[delivery.taken :] if delivery.taken else records:
-            produce(lane.topic, value, None, -1, delivery)
-            delivery.taken += 1
+    def _push(self, delivery: Delivery, token: Token) -> None:
+        produce, records, count = self._producer.produce, delivery.records, 0
+        try:
+            for lane, value in records[delivery.taken :] if delivery.taken else records:
+                produce(lane.topic, value, None, -1, token)
+                count += 1
+        finally:
+            token.count = count
+            delivery.taken += count
 
-    def _push_full(self, delivery: Delivery) -> None:
-        produce = self._producer.produce
-        for lane, value, key, timestamp, headers in delivery.records[delivery.taken :]:
-            produce(lane.topic, value, key, -1, delivery, timestamp=timestamp, headers=headers)
-            delivery.taken += 1
+    def _push_full(self, delivery: Delivery, token: Token) -> None:
+        produce, count = self._producer.produce, 0
+        try:
+            for lane, value, key, timestamp, headers in delivery.records[delivery.taken :]:
+                produce(lane.topic, value, key, -1, token, timestamp=timestamp, headers=headers)
+                count += 1
+        finally:
+            token.count = count
+            delivery.taken += count
 
     def _launch(self, delivery: Delivery) -> None:
         self._accounts.launched(delivery)
@@ -164,7 +186,7 @@ class KafkaPublisher(Service):
         self._in_flight[delivery] = None
 
     def _look_often(self) -> None:
-        if self._flushing.interval != self._flush_interval:
+        if self._unwatch is None and self._flushing.interval != self._flush_interval:
             self._flushing.interval = self._flush_interval
             self._flushing.reset()
 
@@ -177,16 +199,30 @@ class KafkaPublisher(Service):
             if self._sending_at_once:
                 # Unlike a poll, this makes librdkafka send what it holds back to fill its batches.
                 self._producer.flush(0)
-            else:
+            elif self._unwatch is None:
                 self._producer.poll(0)
-            waiting = self._waiting
-            while waiting and self._produce(waiting[0][1]):
-                waiting.popleft()
+            self.serve()
             self._expire(self._clock.seconds())
-            if not self._in_flight and not waiting:
+            if self._unwatch is None and not self._in_flight and not self._waiting:
                 self._flushing.interval = IDLE_INTERVAL
         except Exception:
             self._log.failure("the producer could not be flushed; trying again")
+
+    def serve(self) -> None:
+        """Take in the reports that have come, and let batches in that waited for room."""
+        reports = self._reports
+        while reports:
+            delivery, count, errors = reports.popleft()
+            try:
+                if errors is not None:
+                    for each in errors:
+                        self._explain(delivery, *each)
+                delivery.settle(count)
+            except Exception:
+                self._log.failure("a delivery report could not be served")
+        waiting = self._waiting
+        while waiting and self._produce(waiting[0][1]):
+            waiting.popleft()
 
     def _expire(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
@@ -211,9 +247,8 @@ class KafkaPublisher(Service):
             delivery.settle()
         delivery.accepted()
 
-    def explain(self, delivery: Delivery, error: KafkaError, message: Any) -> None:
+    def _explain(self, delivery: Delivery, error: KafkaError, topic: str, value: bytes) -> None:
         """Find the event that a report of failure is about. Success, which is nearly always, pays nothing for it."""
-        topic, value = message.topic(), message.value() or b""
         if self._abandoning:
             self.abandoned[topic] = self.abandoned.get(topic, 0) + 1
         known = delivery.failures
@@ -261,6 +296,8 @@ class KafkaPublisher(Service):
             await self._abandon()
         self._flushing.stop()
         self._reach.stop()
+        if self._unwatch is not None:
+            await self._unwatch()
         del self._producer
 
     def _idle(self) -> bool:

@@ -78,24 +78,38 @@ def largest_value(properties: Mapping[str, str]) -> int:
 class _Lines:
     """librdkafka's log lines, in ours. It calls back with a ``logging`` level, as a ``logging.Logger`` would."""
 
+    def __init__(self, in_reactor: Callable[..., Any]) -> None:
+        self._in_reactor = in_reactor
+
     def log(self, level: int, form: str, *values: Any) -> None:
         """Take one line."""
         kind = LogLevel.error if level >= 40 else LogLevel.warn if level >= 30 else LogLevel.debug
         # Lost connections come in floods, and `Reach` says in one line what they mean.
         if kind is LogLevel.error and values and str(values[0]) in ("FAIL", "ERROR"):
             kind = LogLevel.debug
-        _log.emit(kind, "Kafka client: {text}", text=form % values if values else form)
+        text = form % values if values else form
+        self._in_reactor(lambda: _log.emit(kind, "Kafka client: {text}", text=text))
 
 
 def make_producer(
     properties: Mapping[str, str],
     on_error: Callable[[KafkaError], None],
     on_statistics: Callable[[str], None] = lambda report: None,
+    in_reactor: Callable[..., Any] = lambda call, *arguments: call(*arguments),
 ) -> Producer:
     """A producer with these properties and ours. When it is polled, it calls back.
 
     :param on_error: with each error that is not about one message. :param on_statistics: with its own statistics, in
-        JSON, as often as ``statistics.interval.ms`` says.
+        JSON, as often as ``statistics.interval.ms`` says. :param in_reactor: like ``reactor.callFromThread``, for who
+        polls in another thread.
     """
-    given = complete(properties)
-    return Producer({**given, "error_cb": on_error, "stats_cb": on_statistics, "logger": _Lines()})
+    return Producer(
+        {
+            **complete(properties),
+            # The binding's own. A report of success then costs no call; see `raccoon_tx.publishers.token`.
+            "delivery.report.only.error": True,
+            "error_cb": lambda error: in_reactor(on_error, error),
+            "stats_cb": lambda report: in_reactor(on_statistics, report),
+            "logger": _Lines(in_reactor),
+        }
+    )

@@ -29,6 +29,9 @@ class Connection(Protocol):
     def wait(self) -> None:
         """It will be let in or refused later."""
 
+    def pause(self) -> None:
+        """It will hear more in a moment, and is not read from until then."""
+
     def replaced(self) -> None:
         """Its client has a new connection: it has to go."""
 

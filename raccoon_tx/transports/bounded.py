@@ -27,12 +27,6 @@ LONGEST_CLOSE_TEXT = 123
 #: Subprotocols that we know, and their encodings.
 SUBPROTOCOLS: dict[str, Codec] = {"raccoon.json.v1": JSON, "raccoon.proto.v1": PROTOBUF}
 
-#: Stands for every handshake: what counts in the real one has been looked at before.
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-
 _log = Logger()
 
 
@@ -99,6 +93,10 @@ class BoundedSocket(WebSocketServerProtocol):
     transport: Any
     log = Quiet()
 
+    # What Autobahn would have found in a handshake.
+    websocket_version = 13
+    websocket_extensions: list[Any] = []
+
     def __init__(self, handshake: Handshake, counts: GroupCounts) -> None:
         super().__init__()
         self.subprotocol = chosen(handshake.offered)
@@ -115,9 +113,9 @@ class BoundedSocket(WebSocketServerProtocol):
         self.peer = ""
         self._connectionMade()
 
-    def succeedHandshake(self, res: Any) -> None:
-        # Autobahn was shown a handshake that is always the same; here comes what counts in the real one. Any key that
-        # is not blank is good enough.
+    def open(self) -> None:
+        """Answer the handshake, which has been read and checked, and begin."""
+        # Any key that is not blank is good enough.
         self._wskey = self._handshake.key
         self.websocket_protocols = [self.subprotocol] if self.subprotocol else []
         headers = {}
@@ -126,7 +124,7 @@ class BoundedSocket(WebSocketServerProtocol):
             if accepted is not None:
                 headers["Sec-WebSocket-Extensions"] = accepted.get_extension_string()
                 self._inflate(deflate.Inflater.create_from_offer_accept(True, accepted))
-        super().succeedHandshake((self.subprotocol, headers))
+        self.succeedHandshake((self.subprotocol, headers))
 
     def _inflate(self, inflater: Any) -> None:
         limit = self.factory.limit

@@ -94,14 +94,35 @@ class EventChannel(HTTPChannel):
         else:
             self.answer_early(before_decoding(too_large(self.factory.largest_body)), Outcome.TOO_LARGE)
 
+    def resume(self, data: bytes, left: float | None) -> None:
+        """Go on where another protocol left off.
+
+        :param data: of a request that was not served. :param left: seconds for the rest of it, or until there is one;
+            ``None`` if its time has not begun.
+        """
+        if data:
+            self.dataReceived(data)
+        if left is not None and self.timeOut is not None:
+            self.setTimeout(max(left, 0.001))
+
+    def overdue(self) -> None:
+        """What is waited for is late."""
+        if self.timeOut is not None:
+            self.setTimeout(None)
+            self.timeoutConnection()
+
     def readConnectionLost(self) -> None:
         """The client has sent all it wants to send, and may be waiting for its answers."""
-        if self._handlingRequest:
-            self._last = True
-            return
         if self._in_body:
             self.answer_early(_BROKEN_OFF, Outcome.UNREADABLE)
-        self.loseConnection()
+        self.end_of_input()
+
+    def end_of_input(self) -> None:
+        """Close, behind the answers that are still to come."""
+        if self._handlingRequest:
+            self._last = True
+        else:
+            self.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """Does not happen: we close both halves at once."""
@@ -182,7 +203,8 @@ class EventChannel(HTTPChannel):
         # Twisted does this only for answers that come later: a client that reads none would get all of them stored.
         if self._waitingForTransport and not self._handlingRequest:
             self.transport.pauseProducing()
-        if self._last and not self._handlingRequest:
+        # What was answered at once has others behind it, whose turn comes when Twisted is back in its loop.
+        if self._last and not self._handlingRequest and not self._busyReceiving:
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
@@ -249,10 +271,10 @@ class EventChannel(HTTPChannel):
 class EventSite(Site):
     """The HTTP connections.
 
-    :ivar largest_body: bytes. :ivar channels: those that are open. :ivar draining: they are to be closed.
-    :ivar idle_timeout: seconds without a request. :ivar head_timeout: for the head of one. :ivar body_timeout: for
-        its body. :ivar counts: what is counted. :ivar cors: for browsers on pages of other sites, if that is on.
-        :ivar group_of: under which group to count what a request brought.
+    :ivar largest_body: bytes. :ivar channels: those that are open, whichever protocol they have. :ivar draining: they
+        are to be closed. :ivar idle_timeout: seconds without a request. :ivar head_timeout: for the head of one.
+        :ivar body_timeout: for its body. :ivar counts: what is counted. :ivar cors: for browsers on pages of other
+        sites, if that is on. :ivar group_of: under which group to count what a request brought.
     """
 
     protocol = EventChannel  # type: ignore[assignment]
@@ -285,8 +307,12 @@ class EventSite(Site):
         self.idle_timeout = idle_timeout
         self.head_timeout = head_timeout
         self.body_timeout = body_timeout
-        self.channels: set[EventChannel] = set()
+        self.channels: set[Any] = set()
         self.draining = False
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """For clients that ask in their TLS handshake. Twisted would offer HTTP/2 too where it finds the libraries."""
+        return [b"http/1.1"]
 
     def log(self, request: Any) -> None:
         """No access log: a line for each request costs more than the request."""

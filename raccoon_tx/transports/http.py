@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from raccoon_tx.model import Draining, Identity
 from raccoon_tx.settings import LAST_WORDS
 from raccoon_tx.transports.channel import EventSite
+from raccoon_tx.transports.front import FrontFactory
 from raccoon_tx.transports.listen import listen_tcp
 from raccoon_tx.transports.upgrade import Handshake
 from raccoon_tx.transports.websocket import EventSocketFactory
@@ -31,7 +32,8 @@ class HttpFront(Service):
     :ivar drain_window: seconds over which WebSockets are closed, so that their clients do not all come back at once.
     :ivar finish_timeout: seconds that requests and batches under way get. :ivar give_up: has those answered that are
         still under way then.
-    :ivar encrypt: wraps the factory of connections in TLS. :ivar shared: other processes have the same port.
+    :ivar encrypt: wraps the factory of connections in TLS. :ivar first: makes what connections begin as; without it
+        that is an `EventChannel`. :ivar shared: other processes have the same port.
     :ivar stopping: it is about to close its port.
     :ivar port: that is listened on, once the service has started.
     """
@@ -46,6 +48,7 @@ class HttpFront(Service):
     _finish_timeout: float = 5.0
     _give_up: Callable[[], None] = field(default=lambda: None)
     _encrypt: Callable[[Any, Any], Any] | None = None
+    _first: FrontFactory | None = None
     _shared: bool = False
     stopping: bool = field(default=False, init=False)
     _hurried: bool = field(default=False, init=False)
@@ -65,7 +68,9 @@ class HttpFront(Service):
 
     def _listen(self) -> None:
         if self._listening is None:
-            factory = self._site if self._encrypt is None else self._encrypt(self._site, self._clock)
+            factory: Any = self._first or self._site
+            if self._encrypt is not None:
+                factory = self._encrypt(factory, self._clock)
             self._listening = listen_tcp(self._clock, self._host, self._port, factory, BACKLOG, shared=self._shared)
 
     def hurry(self) -> None:

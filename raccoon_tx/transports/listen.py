@@ -36,14 +36,24 @@ def listen_tcp(
     hosts = [host] if host else ["::", "0.0.0.0"]
     for each in hosts:
         try:
-            if not shared:
-                return reactor.listenTCP(port, factory, backlog=backlog, interface=each)
-            made = _SharedPort(port, factory, backlog, each, reactor)
-            made.startListening()
-            return made
+            if shared:
+                listening: Any = _SharedPort(port, factory, backlog, each, reactor)
+                listening.startListening()
+            else:
+                listening = reactor.listenTCP(port, factory, backlog=backlog, interface=each)
         except CannotListenError as problem:
             cause = problem.socketError
             without_ipv6 = getattr(cause, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
             if each != "::" or not without_ipv6:
                 raise PortTaken(what, host, port, getattr(cause, "strerror", None) or str(cause)) from None
+        else:
+            _at_once(listening)
+            return listening
     raise AssertionError("not reached")
+
+
+def _at_once(listening: Any) -> None:
+    """Have small answers sent at once. Accepted connections inherit it, which saves a call for each."""
+    sock = getattr(listening, "socket", None)
+    if sock is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -51,6 +51,8 @@ NOBODY = "NA"
 
 #: To a batch in an encoding that is not understood.
 BAD_TYPE = Reply(Outcome.UNKNOWN_TYPE, None, "invalid content type")
+#: To a request that met with a mistake of ours.
+BROKEN = Reply(Outcome.FAILED, None, "internal error")
 _FOREIGN = Reply(Outcome.FOREIGN, None, "the Origin is not allowed")
 
 _log = Logger()
@@ -258,7 +260,7 @@ class RestApi:
     def broken(self, request: Any, failure: Any) -> bytes:
         _log.failure("a request could not be served", failure)
         codec = response_codec(request, codec_for(text_header(request, "content-type")))
-        return write_reply(request, codec, Reply(Outcome.FAILED, None, "internal error"))
+        return write_reply(request, codec, BROKEN)
 
 
 def write_reply(request: Any, codec: Codec, reply: Reply) -> bytes:

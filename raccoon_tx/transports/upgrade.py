@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -54,7 +54,7 @@ def offers(values: Values) -> tuple[str, ...]:
     return tuple(filter(None, tokens))
 
 
-def check_handshake(header: dict[str, Values], origins: Callable[[str], bool] | None) -> Handshake:
+def check_handshake(header: Mapping[str, Values], origins: Callable[[str], bool] | None) -> Handshake:
     """Check the headers of an upgrade.
 
     :param header: all values of each header, by its name in lower case.

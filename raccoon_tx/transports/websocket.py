@@ -16,8 +16,9 @@ from raccoon_tx.metrics.counts import Counts, GroupCounts
 from raccoon_tx.model import Ack, Answer, Client, Draining, Identity, Outcome, Refused, Reply, Saturated
 from raccoon_tx.settings import LimitSettings, WebSocketSettings
 from raccoon_tx.transports.admission import Admission, Admits
-from raccoon_tx.transports.bounded import CLOSE_TIMEOUT, HANDSHAKE, PING, BoundedSocket, Quiet, Timers, first_codec
+from raccoon_tx.transports.bounded import CLOSE_TIMEOUT, Quiet, Timers, first_codec
 from raccoon_tx.transports.connections import Connections
+from raccoon_tx.transports.frames import FramedSocket
 from raccoon_tx.transports.keepalive import KeepAlive
 from raccoon_tx.transports.upgrade import Handshake
 
@@ -32,7 +33,7 @@ _TOO_MANY = "overloaded: too many unanswered batches on this connection"
 _log = Logger()
 
 
-class EventSocket(BoundedSocket):
+class EventSocket(FramedSocket):
     """One connection. The handshake was checked before, in `raccoon_tx.transports.upgrade`.
 
     :ivar client: who it is. :ivar last_heard: when its last bytes came.
@@ -53,6 +54,7 @@ class EventSocket(BoundedSocket):
         self._asked = False
         self._held: list[tuple[bytes, Codec, Answer]] | None = None
         self._held_bytes = 0
+        self._early: bytearray | None = None
 
     # Admission
 
@@ -69,13 +71,28 @@ class EventSocket(BoundedSocket):
         self._counts.open += 1
         self._opened = self.factory.clock.seconds()
         self._slot = self.factory.keepalive.add(self)
-        if self._held is None:
+        if self not in self.factory.open:
             self._stay()
         self._take_held()
+        self._read_on()
+
+    def pause(self) -> None:
+        self._early = bytearray()
+        self._stay()
+        self.transport.pauseProducing()
+
+    def _read_on(self) -> None:
+        early, self._early = self._early, None
+        if early is not None:
+            self.transport.resumeProducing()
+            if early:
+                self.dataReceived(bytes(early))
 
     def wait(self) -> None:
         self._held = []
-        self._stay()
+        if self not in self.factory.open:
+            self._stay()
+        self._read_on()
 
     def _stay(self) -> None:
         self.factory.open.add(self)
@@ -90,9 +107,10 @@ class EventSocket(BoundedSocket):
         self._send_reply(codec, codec is PROTOBUF, refusal)
         if refusal.outcome is Outcome.UNAVAILABLE:
             self.close(TRY_AGAIN_LATER, "try again later")
-            return
-        text = f"duplicate connection: {self.identity.id}" if duplicate else "Max connection reached"
-        self.close(POLICY_VIOLATION, text)
+        else:
+            text = f"duplicate connection: {self.identity.id}" if duplicate else "Max connection reached"
+            self.close(POLICY_VIOLATION, text)
+        self._read_on()
 
     def replaced(self) -> None:
         self._replaced = True
@@ -112,8 +130,8 @@ class EventSocket(BoundedSocket):
             self._counts.open -= 1
             self._counts.sessions.observe((self.factory.clock.seconds() - self._opened) * 1000)
             self._count_end(code)
-        if self._slot is not None or self._held is not None:
-            self._slot = self._held = None
+        if self._slot is not None or self._held is not None or self._early is not None:
+            self._slot = self._held = self._early = None
             self.factory.admission.leave(self)
         self.factory.open.discard(self)
         super().onClose(wasClean, code, reason)
@@ -132,6 +150,9 @@ class EventSocket(BoundedSocket):
     # Messages
 
     def dataReceived(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
+            return
         self.last_heard = self.factory.clock.seconds()
         super().dataReceived(data)
         if self._asked and self.state == self.STATE_OPEN:
@@ -207,8 +228,8 @@ class EventSocket(BoundedSocket):
 
     def _send_reply(self, codec: Codec, binary: bool, reply: Reply) -> None:
         if self.state == self.STATE_OPEN:
-            # sendMessage() would hold the answer against the limit for what comes in; a long guid makes it longer.
-            self.sendFrame(2 if binary else 1, codec.encode(reply, int(time())))
+            # Autobahn's sendMessage() would hold it against the limit for what comes in; a long guid makes it longer.
+            self.send_message(codec.encode(reply, int(time())), binary)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
         text = f"too large: a message may have at most {self.factory.limit} bytes"
@@ -220,10 +241,6 @@ class EventSocket(BoundedSocket):
 
     # Life and end
 
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-        self.sendPing(PING)
-
     def give_up(self) -> None:
         """There was no sign of life: say so, and close."""
         self._given_up = True
@@ -232,9 +249,10 @@ class EventSocket(BoundedSocket):
     def drain(self) -> None:
         """Answer what was received, take no more, and close."""
         self._draining = True
-        if self._held is not None:
+        if self._held is not None or self._early is not None:
             self.factory.admission.leave(self)
             self._take_held()
+            self._read_on()
         if not self._unanswered:
             self._say_goodbye()
 
@@ -248,6 +266,7 @@ class EventSocketFactory(WebSocketServerFactory):
     :ivar submit: like `Ingest.submit`. :ivar connections: those that were let in. :ivar open: those that are to be
         closed in due form at the end, which may be waiting to be let in. :ivar counts: what is counted.
     :ivar guids: makes the memory of a connection for its batches, if it has one. :ivar ack: when batches are answered.
+    :ivar lane: see `raccoon_tx.transports.frames.FramedSocket`.
     """
 
     log = Quiet()
@@ -263,6 +282,7 @@ class EventSocketFactory(WebSocketServerFactory):
         counts: Counts,
         guids: Callable[[], Any] = lambda: None,
         ack: Ack = Ack.ACCEPTED,
+        lane: bool = True,
     ) -> None:
         super().__init__(reactor=clock, server="")
         self._batched_timer = Timers(clock.callLater)
@@ -289,17 +309,20 @@ class EventSocketFactory(WebSocketServerFactory):
             openHandshakeTimeout=0,
             tcpNoDelay=True,
         )
+        # Autobahn copies its options to each connection, and prints them for a log line that nobody gets.
+        options = {name: getattr(self, name) for name in EventSocket.CONFIG_ATTRS}
+        shared = {**options, "CONFIG_ATTRS": (), "factory": self, "lane": lane}
+        self._socket: type[EventSocket] = type("EventSocket", (EventSocket,), shared)
 
     def take_over(self, identity: Identity, handshake: Handshake, transport: Any) -> EventSocket:
         """Make a connection of a transport whose handshake has been read and checked."""
         client = Client(identity, "websocket", guids=self._guids())
-        socket = EventSocket(client, handshake, self.counts.group(identity.group))
+        socket = self._socket(client, handshake, self.counts.group(identity.group))
         client.source = f"connection {id(socket)}"
-        socket.factory = self
         if hasattr(transport, "wrappedProtocol"):  # TLS
             transport.wrappedProtocol = socket
         else:
             transport.protocol = socket
         socket.makeConnection(transport)
-        socket.dataReceived(HANDSHAKE)
+        socket.open()
         return socket

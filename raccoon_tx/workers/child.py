@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import signal
 import sys
@@ -44,6 +45,7 @@ from raccoon_tx.workers.messages import (
     Start,
     Stop,
     TooLong,
+    Wait,
     to_samples,
 )
 from raccoon_tx.workers.process import DOWN, UP
@@ -94,7 +96,7 @@ class Child(Protocol):
             Fresh: guids,
             Known: guids,
             Pending: guids,
-            **dict.fromkeys((LetIn, Refuse, Replace, Probe, GiveWay), admission),
+            **dict.fromkeys((LetIn, Refuse, Replace, Probe, GiveWay, Wait), admission),
         }
 
     # The stream
@@ -128,7 +130,7 @@ class Child(Protocol):
         settings: Settings = pickle.loads(message.settings)
         logs.begin(message.log_format, settings.log.level, worker=self._number)
         try:
-            self._server = server = build(settings, self._reactor, self._shared)
+            self._server = server = build(settings, self._reactor, shared=self._shared)
             server.privilegedStartService()
             server.startService()
         except Exception as problem:
@@ -136,6 +138,7 @@ class Child(Protocol):
             return
         self._observed = settings.metrics.statsd
         self._families = Families(server.parts.counts, self._reactor.seconds, settings.metrics.sample_interval)
+        gc.freeze()  # what is there now stays to the end
         self._link.send(Ready(server.parts.http.port, server.parts.grpc.port))
 
     def _fail(self, problem: Exception) -> None:

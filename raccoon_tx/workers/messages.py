@@ -135,6 +135,12 @@ class Pending(Struct, array_like=True, frozen=True, tag=12):
     number: int
 
 
+class Wait(Struct, array_like=True, frozen=True, tag=13):
+    """A connection is let in or refused later."""
+
+    number: int
+
+
 # A worker tells
 
 
@@ -207,6 +213,7 @@ Message = (
     | Replace
     | Probe
     | GiveWay
+    | Wait
     | Fresh
     | Known
     | Pending

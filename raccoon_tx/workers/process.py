@@ -158,4 +158,5 @@ def relay(number: int, line: bytes) -> None:
     if traceback:
         words = f"{words}\n{traceback}"
     logger = TwistedLogger(namespace=namespace or __name__)
-    logger.emit(level, "{words}", words=words, log_worker=number)
+    # Twisted's own form of a line, which ``twistd`` writes, has no place for the number.
+    logger.emit(level, "worker {number}: {words}", number=number, words=words)

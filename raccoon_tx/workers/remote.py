@@ -26,10 +26,11 @@ from raccoon_tx.workers.messages import (
     Replace,
     Settled,
     Told,
+    Wait,
 )
 from raccoon_tx.workers.patience import Patience
 
-#: Seconds that the parent gets to answer. A probe, which it may wait for, takes two.
+#: Seconds that the parent gets to answer.
 TIMEOUT = 5.0
 
 _SILENT = Reply(Outcome.UNAVAILABLE, None, "overloaded, try again later", {"retryable": "true"}, 1.0)
@@ -39,7 +40,7 @@ Send = Callable[[Message], None]
 
 @define(eq=False)
 class RemoteAdmission:
-    """Stands for the parent's `raccoon_tx.transports.admission.Admission`. Every newcomer waits for its answer."""
+    """Stands for the parent's `raccoon_tx.transports.admission.Admission`. Every newcomer pauses for its answer."""
 
     _send: Send
     _clock: Clock
@@ -60,7 +61,7 @@ class RemoteAdmission:
         self._last += 1
         number = self._numbers[newcomer] = self._last
         self._connections[number] = newcomer
-        newcomer.wait()
+        newcomer.pause()
         self._patience.begin(number)
         identity = newcomer.identity
         self._send(Enter(number, identity.group, identity.id))
@@ -79,7 +80,7 @@ class RemoteAdmission:
             self._patience.end(number)
             self._send(Leave(number))
 
-    def take(self, message: LetIn | Refuse | Replace | Probe | GiveWay) -> None:
+    def take(self, message: LetIn | Refuse | Replace | Probe | GiveWay | Wait) -> None:
         """The parent says something of a connection, which may have ended meanwhile."""
         connection = self._connections.get(message.number)
         if connection is None:
@@ -87,6 +88,8 @@ class RemoteAdmission:
         self._patience.end(message.number)
         if isinstance(message, LetIn):
             connection.let_in()
+        elif isinstance(message, Wait):
+            connection.wait()
         elif isinstance(message, Refuse):
             self._forget(message.number)
             connection.refuse(message.told.reply(None))

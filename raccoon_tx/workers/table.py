@@ -8,7 +8,7 @@ from attrs import define, field
 
 from raccoon_tx.model import Identity, Reply
 from raccoon_tx.transports.admission import Admission
-from raccoon_tx.workers.messages import GiveWay, LetIn, Message, Probe, Refuse, Replace, Told
+from raccoon_tx.workers.messages import GiveWay, LetIn, Message, Probe, Refuse, Replace, Told, Wait
 
 Send = Callable[[Message], None]
 
@@ -33,7 +33,10 @@ class Seat:
         self._send(Refuse(self._number, Told.of(refusal)))
 
     def wait(self) -> None:
-        """It does, until it is told more."""
+        self._send(Wait(self._number))
+
+    def pause(self) -> None:
+        """It does that by itself."""
 
     def replaced(self) -> None:
         self._send(Replace(self._number))

@@ -89,6 +89,7 @@ KEYS: tuple[tuple[str, str, str], ...] = (
     ("server.status.port", "int", "0"),
     ("server.status.host", "string", "127.0.0.1"),
     ("server.grpc.threads", "int", "64"),
+    ("server.grpc.max_in_flight", "int", "1024"),
     ("server.grpc.reflection", "bool", "false"),
     ("publisher.publish_timeout_ms", "int", "10000"),
     ("publisher.flush_interval_ms", "int", "as measured"),

@@ -93,7 +93,6 @@ def test_s15_1_embedded(farm: Farm) -> None:
         assert re.search(r"127\.0\.0\.1:\d+", server.log)
 
 
-@pytest.mark.later
 def test_s15_1_workers(farm: Farm) -> None:
     """Several processes share the ports, and the table of connections."""
     with farm.own(SERVER_WORKERS=2) as server, websocket(server, "1") as first:

@@ -49,6 +49,9 @@ DEFAULTS: Settings = {
     "publisher.kafka.flush.interval.ms": 10000,
 }
 
+#: Plain requests have a way of their own in the servers of this process; the fixture `both_ways` turns it off.
+LANE = True
+
 #: The commands are those of the Python that runs the tests.
 RACCOON = (str(Path(sys.executable).with_name("raccoon")), "server")
 TWISTD = (str(Path(sys.executable).with_name("twistd")), "-n", "raccoon")
@@ -160,7 +163,7 @@ async def serving(
         options.loaded = load({"server.host": HOST, **_settings(topics, ack, settings)}, {}, None, Path(folder))
     globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]
     try:
-        service: MultiService = makeService(options, _reactor())
+        service: MultiService = makeService(options, _reactor(), LANE)
         assert isinstance(service, Server)
         service.privilegedStartService()
         service.startService()

@@ -34,6 +34,8 @@ from tests.integration.server import Running, in_thread, serving
 
 LIMIT = 4 * 1024 * 1024
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 both_encodings = pytest.mark.parametrize("encoding", ["json", "proto"])
 every_way = pytest.mark.parametrize("way", WAYS)
 

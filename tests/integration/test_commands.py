@@ -234,7 +234,7 @@ def test_help() -> None:
     """``raccoon`` alone prints its help, and so does every command when asked; each names all commands or flags."""
     alone = run_command(PROGRAM)
     assert alone.returncode == 0
-    for name in ("server", "version", "config", "demo", "completion"):
+    for name in ("server", "version", "config", "demo", "bench", "completion"):
         assert name in alone.stdout
     for command in (RACCOON, TWISTD, (PROGRAM, "demo")):
         ended = run_command(*command, "--help")

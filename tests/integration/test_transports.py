@@ -30,6 +30,8 @@ from tests.integration.clients import (
 )
 from tests.integration.server import Running, Topics, in_thread, serving
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 both_modes = pytest.mark.parametrize("ack", [0, 1], ids=["ack-0", "ack-1"])
 both_encodings = pytest.mark.parametrize("encoding", ["json", "proto"])
 every_way = pytest.mark.parametrize("way", WAYS)

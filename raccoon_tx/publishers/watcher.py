@@ -1,0 +1,68 @@
+"""A thread that waits for delivery reports, and wakes the reactor once for each burst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+from threading import Thread
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from raccoon_tx.logs import Logger
+
+#: Seconds that the thread waits at once. So long may its end take.
+TURN = 0.1
+
+
+class Polled(Protocol):
+    """Who calls back when polled; ``confluent_kafka.Producer`` is one."""
+
+    def poll(self, timeout: float, /) -> int: ...
+
+
+class Watcher:
+    """Polls a producer in a thread of its own. The callbacks run there, and may only put aside what they are told.
+
+    A `LoopingCall` alone would find a report half a turn late, and would turn a thousand times a second for it.
+
+    :ivar call_from_thread: like ``reactor.callFromThread``.
+    """
+
+    _log = Logger()
+
+    def __init__(self, call_from_thread: Callable[..., Any], producer: Polled, serve: Callable[[], None], new: Sized):
+        """:param serve: is called in the reactor thread when there is something in ``new``."""
+        self._call_from_thread = call_from_thread
+        self._serve = serve
+        self._new = new
+        self._woken = False
+        self._stopping = False
+        self._stopped: Deferred[None] = Deferred()
+        Thread(target=self._watch, args=(producer,), name="reports", daemon=True).start()
+
+    def stop(self) -> Deferred[None]:
+        """Fires when the thread has ended."""
+        self._stopping = True
+        return self._stopped
+
+    def _watch(self, producer: Polled) -> None:
+        while not self._stopping:
+            try:
+                producer.poll(TURN)
+            except Exception:
+                self._log.failure("the producer could not be polled; trying again")
+            # Whoever comes between the two looks is served by the call that is on its way, or by the next turn.
+            if self._new and not self._woken:
+                self._woken = True
+                self._call_from_thread(self._wake)
+        del producer  # before the end is told: who waits for it destroys the producer
+        self._call_from_thread(self._stopped.callback, None)
+
+    def _wake(self) -> None:
+        self._woken = False
+        self._serve()
+
+
+def watch(call_from_thread: Callable[..., Any]) -> Callable[..., Callable[[], Deferred[None]]]:
+    """What `raccoon_tx.publishers.kafka.KafkaPublisher` takes as its ``watch``."""
+    return lambda producer, serve, new: Watcher(call_from_thread, producer, serve, new).stop
