@@ -33,17 +33,19 @@ class Histogram:
         those above the last bound. :ivar total: their sum.
     """
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("_first", "bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[int, ...] = BOUNDS) -> None:
         self.bounds = bounds
+        self._first = bounds[0]
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0
 
     def observe(self, milliseconds: float) -> None:
         """Count one observation, which becomes a whole number."""
         whole = int(milliseconds)
-        self.counts[bisect_left(self.bounds, whole)] += 1
+        # Most are in the first.
+        self.counts[bisect_left(self.bounds, whole) if whole > self._first else 0] += 1
         self.total += whole
 
 

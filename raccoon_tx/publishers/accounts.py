@@ -39,9 +39,9 @@ class Accounts:
                 record[0].delivered += 1
         now, count = self.now(), len(records)
         took = (now - delivery.launched) * 1000
-        self.counts.published.observe(took)
-        self.counts.worked.observe(took / count)
-        group = delivery.group
+        counts, group = self.counts, delivery.group
+        counts.published.observe(took)
+        counts.worked.observe(took / count)
         latency = (now - delivery.received) * 1000
         group.batch_latency.observe(latency)
         group.latency.observe(latency / count)
