@@ -91,7 +91,8 @@ ALL: list[Case] = [
         settings={"SERVER_WEBSOCKET_PING_INTERVAL_MS": 5000},
         rarely=True,
     ),
-    Case("workers-2", settings={"SERVER_WORKERS": 2}),
+    # As many connections for each worker as the one process has that it is compared with.
+    Case("workers-2", connections=100, settings={"SERVER_WORKERS": 2}),
 ]
 
 
