@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from time import time
@@ -27,7 +28,7 @@ from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
-from raccoon_tx.publishers.producer import capacity, largest_value, make_producer
+from raccoon_tx.publishers.producer import capacity, largest_value, make_producer, never_giving_up
 from raccoon_tx.publishers.reach import Reach
 from raccoon_tx.publishers.watcher import watch
 from raccoon_tx.ratelimit import RateLimit
@@ -37,6 +38,8 @@ from raccoon_tx.routing import Route, Routes
 from raccoon_tx.server import Parts, Server
 from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.signals import install
+from raccoon_tx.spool.parts import Spool, build_spool
+from raccoon_tx.spool.store import threaded
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
 from raccoon_tx.transports.grpc_health import GrpcHealth, health_pb2
@@ -79,6 +82,8 @@ def _publisher(
     if settings.publisher == "log":
         return LogPublisher(accounts), None, settings.limits.body
     properties = dict(settings.kafka.properties)
+    if settings.spool.path:
+        properties = never_giving_up(properties)
     broker = EmbeddedBroker() if settings.publisher == "embedded" else None
 
     def connect(on_error: Any) -> Any:
@@ -92,7 +97,7 @@ def _publisher(
         reactor,
         Reach(reactor, _in_thread(reactor)),
         accounts,
-        full_records=not settings.records.plain,
+        rescued=bool(settings.spool.path),
         capacity=capacity(properties),
         batches=settings.buffer.batches,
         patience=settings.buffer.patience,
@@ -103,6 +108,16 @@ def _publisher(
         watch=watch(_from_thread(reactor)),
     )
     return publisher, broker, largest_value(properties)
+
+
+def _spool(settings: Settings, reactor: Any, publisher: KafkaPublisher | LogPublisher, counts: Counts) -> Spool | None:
+    """The spool around a publisher, if there is to be one."""
+    if not settings.spool.path:
+        return None
+    room = sys.maxsize if settings.publisher == "log" else capacity(settings.kafka.properties)
+    histogram = SampledHistogram if settings.metrics.statsd else Histogram
+    box = threaded(_from_thread(reactor))
+    return build_spool(settings.spool, settings.ack, publisher, room, counts, reactor, time, box, histogram)
 
 
 def _in_thread(reactor: Any) -> Any:
@@ -131,7 +146,9 @@ def build(settings: Settings, reactor: Any) -> Server:
         settings.metrics.max_label_values,
         histogram=SampledHistogram if settings.metrics.statsd else Histogram,
     )
-    publisher, broker, largest = _publisher(settings, reactor, counts)
+    behind, broker, largest = _publisher(settings, reactor, counts)
+    spool = _spool(settings, reactor, behind, counts)
+    publisher = spool.publisher if spool is not None else behind
     routes = Routes(settings.routing.pattern, settings.routing.max_topics, largest, counts)
     routes.allow(settings.routing.allowed_types)
     rate_limit = RateLimit(settings.rate_limit.events_per_second, settings.rate_limit.burst, reactor.seconds)
@@ -147,7 +164,7 @@ def build(settings: Settings, reactor: Any) -> Server:
         everybodys,
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
-    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection)
+    http, keepalive = _http(settings, reactor, ingest, counts, publisher, spool, certificates, for_connection)
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
     grpc = _grpc(settings, reactor, ingest, certificates, grpc_health)
 
@@ -156,7 +173,9 @@ def build(settings: Settings, reactor: Any) -> Server:
     http.setServiceParent(fronts)
     grpc.setServiceParent(fronts)
     grpc_health.setServiceParent(fronts)
-    rooms: list[Service] = [fronts, keepalive, publisher]
+    rooms: list[Service] = [fronts, keepalive, behind]
+    if spool is not None:
+        rooms = [fronts, keepalive, spool.drain, behind, spool.publisher, spool.store]
     if broker is not None:
         rooms.append(broker)
     rooms += _exporters(settings.metrics, reactor, counts)
@@ -178,6 +197,7 @@ def _http(
     ingest: Ingest,
     counts: Counts,
     publisher: Any,
+    spool: Spool | None,
     certificates: Certificates | None,
     guids: Callable[[], Guids | None],
 ) -> tuple[HttpFront, KeepAlive]:
@@ -195,7 +215,13 @@ def _http(
         settings.ack,
     )
     cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
-    health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
+    parts: dict[str, Callable[[], Part]] = {
+        "listeners": lambda: _listening(http),
+        "publisher": lambda: Part(*publisher.state),
+    }
+    if spool is not None:
+        parts["spool"] = lambda: Part(*spool.state())
+    health = Health(parts)
     origins = cors.allows if cors is not None else nobody_else
     api = RestApi(
         ingest.submit,
