@@ -153,7 +153,12 @@ class Writer:
     def _recover(self) -> None:
         """See whether the trouble there was is over."""
         status = self._status
-        if not self._folder.has_room():
+        try:
+            has_room = self._folder.has_room()
+        except OSError as problem:
+            self._complain(ERROR, str(problem))
+            return
+        if not has_room:
             if status.trouble != FLOOR:
                 status.trouble, status.text = FLOOR, "the disk has less room than is to be left"
         elif status.trouble in (FLOOR, ERROR) or (
@@ -177,7 +182,7 @@ class Writer:
             try:
                 self._status.oldest = self._database.oldest()
                 self._status.file = self._database.size()
-            except (Full, Broken, Corrupt) as problem:
+            except (Full, Broken, Corrupt, OSError) as problem:
                 self._complain(ERROR, str(problem))
         if now >= self._ballast_due:
             self._ballast_due = now + BALLAST_INTERVAL
