@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from raccoon_tx.spool.database import Put
+from raccoon_tx.spool.database import FEWEST_PAGES, Put
 from raccoon_tx.spool.entry import checksum
 from raccoon_tx.spool.store import LAZY_INTERVAL, NoRoom
 from tests.spooled import Spooled
@@ -36,7 +36,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spooled = self.opened(self.home / "0")
 
     def opened(self, path: Path) -> Spooled:
-        spooled = Spooled(path, max_bytes=512 * 1024)
+        spooled = Spooled(path, max_bytes=FEWEST_PAGES * 4096)
         spooled.start()
         return spooled
 
@@ -46,6 +46,9 @@ class SpoolMachine(RuleBasedStateMachine):
             self.durable[row] = body
 
     @rule(size=st.sampled_from([1, 10, 1000, 5000, 60_000]), events=st.integers(1, 5))
+    def put_one(self, size: int, events: int) -> None:
+        self.put(size, events)
+
     def put(self, size: int, events: int) -> None:
         self.number += 1
         body = (b"%d-" % self.number) * (size // 2 + 1)
@@ -56,6 +59,13 @@ class SpoolMachine(RuleBasedStateMachine):
             return
         assert row not in self.durable
         self.going[row] = body
+
+    @rule()
+    def fill(self) -> None:
+        """Until it takes no more."""
+        while self.spooled.store.usable:
+            self.put(50_000, 1)
+            self.spooled.box.commit()
 
     @rule()
     def commit(self) -> None:
