@@ -219,13 +219,13 @@ class TroubleTests(Case):
         self.put()
         self.commit()
         self.store.delete(1, 2, 100)
-        self.break_database(Broken("disk I/O error"), Broken("disk I/O error"))
+        self.break_database(*[Broken("disk I/O error")] * 3)
         self.put()
         self.put()
         self.commit()
         self.assertEqual(self.told, [True, False, False])
         self.assertEqual((self.store.status.trouble, self.store.status.left), ("error", 1))
-        self.assertEqual((self.counts.failures, self.spooled.rows()), ({"write": 2}, [1]))
+        self.assertEqual((self.counts.failures, self.spooled.rows()), ({"write": 3}, [1]))
         self.spooled.clock.advance(TROUBLE_INTERVAL)
         self.commit()
         self.assertEqual((self.store.status.trouble, self.spooled.rows()), ("", []))
@@ -251,7 +251,7 @@ class TroubleTests(Case):
         self.assertTrue(folder.ballast.exists())
         self.put()
         self.commit()
-        self.break_database(Full("database or disk is full"), Full("database or disk is full"))
+        self.break_database(*[Full("database or disk is full")] * 3)
         self.store.delete(1, 2, 100)
         self.put()
         self.commit()
@@ -270,6 +270,24 @@ class TroubleTests(Case):
         self.store.read(0, (), 1, 1, found.append)
         self.commit()
         self.assertEqual((found, self.counts.failures), ([[]], {"write": 1}))
+        self.spooled.clock.advance(TROUBLE_INTERVAL)
+
+    def test_full_of_the_hopeless(self) -> None:
+        """What is given up needs room to be kept; what is deleted makes it."""
+        self.spooled.stop()
+        self.spooled = self.started(max_bytes=1)
+        while self.store.usable:
+            self.put(bytes(20_000))
+            self.commit()
+        rows = self.spooled.rows()
+        for row in rows[2:]:
+            self.store.bury(row, 2, 20_000, "hopeless")
+        for row in rows[:2]:
+            self.store.delete(row, 2, 20_000)
+        self.spooled.clock.advance(LAZY_INTERVAL)
+        self.commit()
+        self.assertEqual((self.spooled.rows(), self.store.status.left), ([], 0))
+        self.assertEqual(len(self.spooled.box.writer._database.dead()), len(rows) - 2)
         self.spooled.clock.advance(TROUBLE_INTERVAL)
 
 

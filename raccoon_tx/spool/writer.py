@@ -117,12 +117,19 @@ class Writer:
                 return True
             changes.put = []
         if changes and not self._apply(changes):
-            # Not even less can be written: the reserve is there for this.
-            full = self._status.trouble == FULL
-            if not (full and self._folder.drop_ballast() and self._home() and self._apply(changes)):
-                self._left = changes
-            self._ballast_due = self._now() + BALLAST_INTERVAL
+            # Only deletions make room; what needs some must not keep them from it.
+            for part in (Changes(deleted=changes.deleted), Changes(replaced=changes.replaced, buried=changes.buried)):
+                if part and not self._apply(part) and not self._with_reserve(part):
+                    self._left.deleted += part.deleted
+                    self._left.replaced += part.replaced
+                    self._left.buried += part.buried
         return False
+
+    def _with_reserve(self, changes: Changes) -> bool:
+        """Make changes on a disk that is full: for this the ballast was there."""
+        self._ballast_due = self._now() + BALLAST_INTERVAL
+        full = self._status.trouble == FULL
+        return full and self._folder.drop_ballast() and self._home() and self._apply(changes)
 
     def _apply(self, changes: Changes) -> bool:
         began = self._now()
