@@ -74,7 +74,7 @@ _FORMAT_HINT: dict[str, list[str]] = {
 _log = Logger()
 
 
-def _publisher(
+def make_publisher(
     settings: Settings, reactor: Any, counts: Counts
 ) -> tuple[KafkaPublisher | LogPublisher, EmbeddedBroker | None, int]:
     """The publisher, its broker if that is ours, and how many bytes a record may have."""
@@ -110,7 +110,9 @@ def _publisher(
     return publisher, broker, largest_value(properties)
 
 
-def _spool(settings: Settings, reactor: Any, publisher: KafkaPublisher | LogPublisher, counts: Counts) -> Spool | None:
+def make_spool(
+    settings: Settings, reactor: Any, publisher: KafkaPublisher | LogPublisher, counts: Counts
+) -> Spool | None:
     """The spool around a publisher, if there is to be one."""
     if not settings.spool.path:
         return None
@@ -146,8 +148,8 @@ def build(settings: Settings, reactor: Any) -> Server:
         settings.metrics.max_label_values,
         histogram=SampledHistogram if settings.metrics.statsd else Histogram,
     )
-    behind, broker, largest = _publisher(settings, reactor, counts)
-    spool = _spool(settings, reactor, behind, counts)
+    behind, broker, largest = make_publisher(settings, reactor, counts)
+    spool = make_spool(settings, reactor, behind, counts)
     publisher = spool.publisher if spool is not None else behind
     routes = Routes(settings.routing.pattern, settings.routing.max_topics, largest, counts)
     routes.allow(settings.routing.allowed_types)

@@ -34,6 +34,7 @@ PLAIN = {
     "spool.errand",
     "spool.ledger",
     "spool.trial",
+    "spool.tools",
     "delivery",
     "ingest",
     "codec",
@@ -47,7 +48,19 @@ PLAIN = {
 }
 
 #: Put the parts together, or run them, so they may know everybody.
-ABOVE = {"tap", "server", "runner", "demo", "demo_clients", "cli", "options", "signals", "reload", "process"}
+ABOVE = {
+    "tap",
+    "server",
+    "runner",
+    "spool_drain",
+    "demo",
+    "demo_clients",
+    "cli",
+    "options",
+    "signals",
+    "reload",
+    "process",
+}
 
 #: What each room may know of the others, beside itself; everybody may know `model`, `settings`, `clock`, `logs`
 #: and `metrics.counts`.
@@ -154,7 +167,7 @@ class ImportTests(SynchronousTestCase):
     def test_global_reactor(self) -> None:
         """Nobody imports the global reactor but those who run it."""
         users = {module for module, path in modules().items() if "twisted.internet.reactor" in imported(path)}
-        self.assertEqual(users, {"tap", "runner"})
+        self.assertEqual(users, {"tap", "runner", "spool_drain"})
 
     def test_kafka_has_one_home(self) -> None:
         """The Kafka client is known to the publishers, and to those who check or show what it says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,9 @@ LOCK, BALLAST = "lock", "ballast"
 #: Bytes of the ballast: a part of what the spool may hold, within bounds. It has to be more than the write-ahead log
 #: may need to bring its pages home.
 _PART, _LEAST, _MOST = 16, 1024 * 1024, 8 * 1024 * 1024
+
+#: How often the lock is tried for, and seconds between two attempts.
+_ATTEMPTS, _PAUSE = 5, 0.02
 
 
 class Unusable(OSError):
@@ -64,15 +68,27 @@ class Folder:
             lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise Unusable(f"the spool {self.path} cannot be used: {problem.strerror}") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             owner = os.read(lock, 20).decode("ascii", "replace").strip()
             os.close(lock)
             raise Unusable(f"the spool {self.path} is in use by process {owner or 'unknown'}") from None
         os.ftruncate(lock, 0)
         os.write(lock, b"%d\n" % os.getpid())
         self._lock = lock
+
+    def owner(self) -> int | None:
+        """The process that has it; nobody if it is free. It is looked at without being taken."""
+        try:
+            lock = os.open(self.path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return int(os.read(lock, 20) or 0)
+        finally:
+            os.close(lock)
+        return None
 
     def leave(self) -> None:
         """Somebody else may have it. The file of the lock stays: without it two could hold one each."""
@@ -119,6 +135,18 @@ class Folder:
             self.ballast.unlink()
             return True
         return False
+
+
+def _locked(lock: int) -> bool:
+    """Somebody who only asks who has it may be there for a moment."""
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_PAUSE)
+        else:
+            return True
+    return False
 
 
 def _sync(folder: Path) -> None:
