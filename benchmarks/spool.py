@@ -170,10 +170,12 @@ async def fill(spool: Spool) -> None:
         if not waiting:
             done.callback(None)
 
-    for start in range(0, BACKLOG, 500):
-        for _ in range(start, start + 500):
+    for _ in range(0, BACKLOG, 100):
+        while not spool.store.usable:
+            await deferLater(reactor, 0.01, lambda: None)
+        for _ in range(100):
             spool.store.put(body, EVENTS, stored)
-        await deferLater(reactor, 0.05, lambda: None)
+        await deferLater(reactor, 0.01, lambda: None)
     await done
 
 

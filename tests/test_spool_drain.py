@@ -14,7 +14,7 @@ from raccoon_tx.metrics.counts import Lane
 from raccoon_tx.model import Saturated, Unavailable
 from raccoon_tx.report import Failure
 from raccoon_tx.spool import ledger as ledger_module
-from raccoon_tx.spool.drain import FIRST_REST, IDLE_INTERVAL, INTERVAL, LONGEST_REST, MOST_ROWS, Drain
+from raccoon_tx.spool.drain import ALONE, BESIDE, FIRST_REST, IDLE_INTERVAL, LONGEST_REST, MOST_ROWS, Drain
 from raccoon_tx.spool.entry import encode
 from raccoon_tx.spool.ledger import FIRST_PAUSE, Ledger
 from raccoon_tx.spool.store import LAZY_INTERVAL
@@ -24,6 +24,8 @@ from tests.spooled import Shelf, Spooled, nothing
 HOPELESS, LATER = Failure("too large", retryable=False), Failure("no leader")
 UNKNOWN = Failure("unknown topic", unknown_topic=True)
 
+INTERVAL = ALONE.interval
+
 
 class Case(SynchronousTestCase):
     def setUp(self) -> None:
@@ -31,6 +33,7 @@ class Case(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.path = Path(folder.name, "spool")
         self.shelf = Shelf()
+        self.came = 0
         self.addCleanup(self.end)
         self.begin()
 
@@ -49,7 +52,7 @@ class Case(SynchronousTestCase):
         self.ledger = Ledger(self.store, self.clock.seconds)
         self.drain = Drain(
             self.store, self.ledger, self.shelf.publish, self.clock, lambda: self.shelf.room, reserved,
-            self.spooled.counts,
+            lambda: self.came, self.spooled.counts,
         )  # fmt: skip
         self.drain.startService()
         return self.drain
@@ -143,6 +146,22 @@ class DrainTests(Case):
         self.ledger.release(1)
         self.tick(IDLE_INTERVAL + INTERVAL)
         self.assertEqual(self.values(), [[b"1"]])
+
+    def test_beside_live_traffic(self) -> None:
+        """While live batches come it goes slower, and reads less at once; when they stop it goes fast again."""
+        for number in range(3):
+            self.put(b"%d" % number)
+        self.start()
+        self.shelf.room = 0
+        self.tick()
+        assert self.drain._turning is not None
+        self.assertEqual(self.drain._turning.interval, ALONE.interval)
+        for _ in range(10):
+            self.came += 1
+            self.tick(0.05)
+        self.assertEqual(self.drain._turning.interval, BESIDE.interval)
+        self.tick(1.0)
+        self.assertEqual(self.drain._turning.interval, ALONE.interval)
 
     def test_kafka_away(self) -> None:
         """While Kafka is away it tries less and less often; when it is back, everything goes, in order."""
@@ -346,7 +365,7 @@ class FailureTests(Case):
         self.tick()
         self.assertEqual(self.values(), [[b"1"]])
         self.shelf.end()
-        self.tick(0.1 + IDLE_INTERVAL)
+        self.tick(3 * IDLE_INTERVAL)
         self.assertEqual(self.values(), [[b"2"]])
         self.shelf.end()
         self.assertEqual(self.settled(), [])

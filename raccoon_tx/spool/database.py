@@ -22,8 +22,8 @@ FILE = "spool.db"
 #: Says whose database a file is, and in which form.
 APPLICATION, VERSION = 0x7261_6363, 1
 
-#: Pages of the write-ahead log after which they go into the file, and bytes that the log keeps after that.
-CHECKPOINT, LOG_BYTES = 1000, 8 * 1024 * 1024
+#: Bytes of the write-ahead log after which its pages go into the file.
+LOG_BYTES = 4 * 1024 * 1024
 #: Seconds that a transaction waits for somebody who looks at the file.
 PATIENCE = 5.0
 #: The fewest pages that a file may be limited to: with less there is no room for a single batch.
@@ -120,7 +120,7 @@ class Database:
         self._connection = connection
 
     @classmethod
-    def open(cls, path: Path, max_bytes: int) -> Database:
+    def open(cls, path: Path, max_bytes: int, log_bytes: int = LOG_BYTES) -> Database:
         """Open a file, make it if there is none, and look at all of it.
 
         :raises Corrupt: :raises Foreign: :raises Broken: it cannot be read or written. :raises Full: not even empty.
@@ -131,7 +131,7 @@ class Database:
             )
         try:
             with _told(path):
-                _prepare(connection, max_bytes)
+                _prepare(connection, max_bytes, log_bytes)
         except Exception:
             connection.close()
             raise
@@ -270,7 +270,7 @@ class Database:
             return Figures(batches, events, size, self.oldest(), dead, max(last, last_dead))
 
 
-def _prepare(connection: sqlite3.Connection, max_bytes: int) -> None:
+def _prepare(connection: sqlite3.Connection, max_bytes: int, log_bytes: int) -> None:
     execute = connection.execute
     # The first thing that reads the file, and so the first to complain.
     empty = not execute("PRAGMA schema_version").fetchone()[0]
@@ -280,9 +280,9 @@ def _prepare(connection: sqlite3.Connection, max_bytes: int) -> None:
     if mode != "wal":
         raise Foreign(f"its file system has no room for a write-ahead log (journal_mode is {mode})")
     execute("PRAGMA synchronous = FULL")
-    execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
-    execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     (page,) = execute("PRAGMA page_size").fetchone()
+    execute(f"PRAGMA wal_autocheckpoint = {max(1, log_bytes // page)}")
+    execute(f"PRAGMA journal_size_limit = {log_bytes}")
     execute(f"PRAGMA max_page_count = {max(FEWEST_PAGES, max_bytes // page)}")
     if empty:
         execute("BEGIN IMMEDIATE")

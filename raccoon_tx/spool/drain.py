@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
@@ -21,15 +21,26 @@ from raccoon_tx.spool.ledger import Ledger
 from raccoon_tx.spool.store import Store
 from raccoon_tx.spool.trial import Trial
 
-#: Seconds between two turns while there is something to do, and while there is not.
-INTERVAL, IDLE_INTERVAL = 0.005, 0.25
-#: Seconds that one turn may take, so that live traffic is served between two of them; and how late a turn has to be
-#: to say that the process has better things to do.
-SLICE, LATE = 0.002, 0.01
+
+@frozen
+class Gait:
+    """How fast it goes. :ivar interval: seconds between two turns. :ivar slice: seconds that one may take.
+    :ivar rows: :ivar bytes: read at once; the thread that writes does that as well."""
+
+    interval: float
+    slice: float
+    rows: int
+    bytes: int
+
+
+#: While nobody else wants anything, and beside live traffic: its answers may not wait for us.
+ALONE, BESIDE = Gait(0.005, 0.002, 64, 1024 * 1024), Gait(0.01, 0.0005, 32, 128 * 1024)
+#: Seconds between two turns while there is nothing to do.
+IDLE_INTERVAL = 0.25
+#: Seconds after the last live batch after which we are alone.
+LIVE = 0.25
 #: Rows and bytes that are on their way at once.
 MOST_ROWS, MOST_BYTES = 256, 8 * 1024 * 1024
-#: Rows and bytes that are read at once.
-READ_ROWS, READ_BYTES = 64, 1024 * 1024
 #: Seconds of rest after something that says that Kafka is in trouble, the first time and at most.
 FIRST_REST, LONGEST_REST = 0.5, 30.0
 
@@ -39,7 +50,8 @@ class Drain(Service):
     """Reads rows, oldest first, and publishes them like batches that have just come.
 
     :ivar publish: of the publisher behind the spool. :ivar room: how many records that would take now.
-    :ivar reserved: so many of them are left to live traffic. :ivar counts: whose lanes the records get.
+    :ivar reserved: so many of them are left to live traffic. :ivar came: live batches so far. :ivar counts: whose
+        lanes the records get.
     """
 
     _store: Store
@@ -48,6 +60,7 @@ class Drain(Service):
     _clock: Clock
     _room: Callable[[], int]
     _reserved: int
+    _came: Callable[[], int]
     _counts: Counts
     _fetched: deque[Put] = field(factory=deque, init=False, repr=False)
     _reading: bool = field(default=False, init=False)
@@ -55,7 +68,9 @@ class Drain(Service):
     _bytes: int = field(default=0, init=False)
     _rest: float = field(default=FIRST_REST, init=False)
     _resting_until: float = field(default=0.0, init=False)
-    _expected: float = field(default=0.0, init=False)
+    _gait: Gait = field(default=ALONE, init=False)
+    _seen: int = field(default=0, init=False)
+    _beside_until: float = field(default=0.0, init=False)
     _trial: Trial | None = field(default=None, init=False, repr=False)
     _turning: LoopingCall | None = field(default=None, init=False, repr=False)
 
@@ -65,7 +80,7 @@ class Drain(Service):
         super().startService()
         self._ledger.waiting = self._store.counts.batches
         self._turning = looping(self._clock, self.turn)
-        self._turning.start(INTERVAL, now=False)
+        self._turning.start(ALONE.interval, now=False)
 
     def stopService(self) -> None:
         """Begin nothing new. What is on its way is settled all the same."""
@@ -77,30 +92,31 @@ class Drain(Service):
     def turn(self) -> None:
         """Send a few rows. Never raises: a `LoopingCall` that raises stops for good."""
         now = self._clock.seconds()
-        late = now - self._expected > LATE
+        came = self._came()
+        if came != self._seen:
+            self._seen, self._beside_until = came, now + LIVE
+        self._gait = BESIDE if now < self._beside_until else ALONE
         try:
             self._ledger.due()
             if now >= self._resting_until:
-                self._send(now + SLICE, 1 if late else MOST_ROWS)
+                self._send(now + self._gait.slice)
                 self._fetch()
         except Exception:
             self._log.failure("the spool could not be drained; trying again")
             self._pause()
         busy = self._fetched or self._reading or self._ledger.waiting > 0
         if self._turning is not None:
-            self._turning.interval = INTERVAL if busy else IDLE_INTERVAL
-            self._expected = self._clock.seconds() + self._turning.interval
+            self._turning.interval = self._gait.interval if busy else IDLE_INTERVAL
 
-    def _send(self, until: float, most: int) -> None:
+    def _send(self, until: float) -> None:
         fetched = self._fetched
-        while fetched and most and self._rows < MOST_ROWS and self._bytes < MOST_BYTES:
+        while fetched and self._rows < MOST_ROWS and self._bytes < MOST_BYTES:
             room = self._room() - self._reserved
             # A row that is larger than all there may be goes when nothing else does.
             if room < fetched[0].events and (self._rows or room <= 0):
                 return
             if not self._send_row(fetched.popleft()):
                 return
-            most -= 1
             if self._clock.seconds() >= until:
                 return
 
@@ -140,7 +156,7 @@ class Drain(Service):
     def _try_alone(self, errand: Errand) -> bool:
         if self._trial is not None:
             # One after another: two of them in one message set would again be judged together.
-            self._ledger.postpone(errand.row, INTERVAL)
+            self._ledger.postpone(errand.row, IDLE_INTERVAL)
             return True
         self._trial = Trial(errand, self._publish, self._tried)
         return self._trial.begin()
@@ -171,7 +187,7 @@ class Drain(Service):
         if self._reading or self._fetched or self._ledger.waiting <= 0 or not self.running:
             return
         self._reading = True
-        self._store.read(self._ledger.cursor, self._ledger.hands, READ_ROWS, READ_BYTES, self._read)
+        self._store.read(self._ledger.cursor, self._ledger.hands, self._gait.rows, self._gait.bytes, self._read)
 
     def _read(self, puts: list[Put]) -> None:
         self._reading = False

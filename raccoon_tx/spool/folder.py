@@ -13,8 +13,8 @@ from attrs import define, field
 from raccoon_tx.spool.database import FILE
 
 LOCK, BALLAST = "lock", "ballast"
-#: Bytes of the ballast: a part of what the spool may hold, within bounds. It has to be more than the write-ahead log
-#: may need to bring its pages home.
+#: Bytes of the ballast: a part of what the spool or its disk may hold, within bounds. It has to be more than the
+#: write-ahead log may need to bring its pages home.
 _PART, _LEAST, _MOST = 16, 1024 * 1024, 8 * 1024 * 1024
 
 #: How often the lock is tried for, and seconds between two attempts.
@@ -53,7 +53,8 @@ class Folder:
     @property
     def reserve(self) -> int:
         """Bytes of the ballast."""
-        return min(_MOST, max(_LEAST, self.max_bytes // _PART))
+        disk = os.statvfs(self.path)
+        return min(_MOST, max(_LEAST, min(self.max_bytes, disk.f_blocks * disk.f_frsize) // _PART))
 
     def take(self, make: bool = True) -> None:
         """Make it ours, and make it if it is not there; the folder it is in has to be there, because a disk that was

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from raccoon_tx.logs import Logger
 from raccoon_tx.spool.database import (
+    LOG_BYTES,
     Broken,
     Changes,
     Corrupt,
@@ -84,12 +85,14 @@ def _open(folder: Folder, wall: Callable[[], float]) -> Opened:
 
 def _with_ballast(folder: Folder) -> Database:
     """Open the file; on a disk that is full, with the room of the ballast."""
+    # Half of the reserve is enough to bring home what the write-ahead log has.
+    log = min(LOG_BYTES, folder.reserve // 2)
     try:
-        return Database.open(folder.database, folder.max_bytes)
+        return Database.open(folder.database, folder.max_bytes, log)
     except (Full, Broken):
         if not folder.drop_ballast():
             raise
-    return Database.open(folder.database, folder.max_bytes)
+    return Database.open(folder.database, folder.max_bytes, log)
 
 
 def _groups(puts: Iterator[Put]) -> Iterator[list[Put]]:

@@ -76,5 +76,5 @@ def build_spool(
     drained = min(capacity, _PLENTY) // DRAINED_PART
     front = SpoolingPublisher(publisher, store, ledger, clock, ack)
     reserved = capacity - max(1, drained)
-    drain = Drain(store, ledger, publisher.publish, clock, lambda: publisher.room, reserved, counts)
+    drain = Drain(store, ledger, publisher.publish, clock, lambda: publisher.room, reserved, lambda: front.came, counts)
     return Spool(store, front, drain)

@@ -50,6 +50,7 @@ class SpoolingPublisher(Service):
     """Takes batches like the publisher behind it, and keeps on the disk what that cannot take.
 
     :ivar patience: seconds that a client who wants Kafka's word waits for it; after that the disk's has to do.
+    :ivar came: batches so far.
     :ivar abandoned: acknowledged events that are neither in Kafka nor on the disk, by topic.
     """
 
@@ -59,6 +60,7 @@ class SpoolingPublisher(Service):
     _clock: Clock
     _ack: Ack
     _patience: float = 0.5
+    came: int = field(default=0, init=False)
     abandoned: dict[str, int] = field(factory=dict, init=False)
     _hoping: dict[Errand, None] = field(factory=dict, init=False, repr=False)
     _looking: LoopingCall | None = field(default=None, init=False, repr=False)
@@ -97,6 +99,7 @@ class SpoolingPublisher(Service):
         errand = Errand(self, delivery.batch, delivery.records, delivery.group, delivery.received, outer=delivery)
         if not self._publisher.running:
             raise Draining("shutting down, send it again later", retry_after=_retry_after())
+        self.came += 1
         if delivery.ack is Ack.DURABLE:
             self._spool(errand)
             return

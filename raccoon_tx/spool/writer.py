@@ -168,10 +168,12 @@ class Writer:
         if not has_room:
             if status.trouble != FLOOR:
                 status.trouble, status.text = FLOOR, "the disk has less room than is to be left"
-        elif status.trouble in (FLOOR, ERROR) or (
-            status.trouble == FULL and self._folder.free() >= LARGEST // 4 and self._database.has_room()
-        ):
+        elif status.trouble in (FLOOR, ERROR) or (status.trouble == FULL and self._has_room_again()):
             status.trouble = status.text = ""
+
+    def _has_room_again(self) -> bool:
+        """Whether what was full may be so no more. The write-ahead log may be what has the last room."""
+        return self._home() and self._folder.free() >= LARGEST // 4 and self._database.has_room()
 
     def _read(self, order: ReadOrder) -> list[Put]:
         # What could not be deleted was delivered all the same.

@@ -177,7 +177,7 @@ async def serving(
 
 def environment(settings: Settings) -> dict[str, str]:
     """What a process gets: these settings, and of ours only what it needs to run at all."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "LANG", "TZ") if name in os.environ}
     return {**kept, **{name.replace(".", "_").upper(): str(value) for name, value in settings.items()}}
 
 
