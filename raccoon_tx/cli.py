@@ -6,9 +6,10 @@ start, 3 if it had to give up events.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,6 +249,133 @@ def print_(flags: Flags) -> None:
 
     _complain("warning", loaded.warnings)
     click.echo(as_yaml(loaded.values), nl=False)
+
+
+@cli.group("spool", cls=_Commands)
+def spool() -> None:
+    """Look after the disk spool.
+
+    status, list and export may be used while a server runs; drain, purge and revive are refused then.
+    """
+
+
+_path = click.option(
+    "--spool.path",
+    "path",
+    envvar="SPOOL_PATH",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="folder of the spool [also: SPOOL_PATH]",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
+_dead = click.option("--dead", is_flag=True, help="the batches that were given up, not those that wait")
+
+
+@spool.command("status")
+@_path
+@_json
+def spool_status(path: Path, as_json: bool) -> None:
+    """Print how much is in the spool."""
+    from raccoon_tx.spool.tools import status
+
+    figures = _of_spool(status, path)
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            shown = ", ".join(value) if isinstance(value, list) else value
+            click.echo(f"{name.replace('_', ' ')}: {'none' if shown in (None, '') else shown}")
+
+
+@spool.command("list")
+@_path
+@_dead
+@_json
+def spool_list(path: Path, dead: bool, as_json: bool) -> None:
+    """Print a line for each batch, oldest first."""
+    from raccoon_tx.spool.tools import rows
+
+    for row in _each_of_spool(rows, path, dead, False):
+        if as_json:
+            click.echo(json.dumps(row))
+        else:
+            what = row.get("damaged") or row.get("reason") or ""
+            topics = ",".join(row.get("topics", ()))
+            size = f"{row['events']} events, {row['bytes']} bytes, {row['age_seconds']:.0f} s old"
+            click.echo(f"{row['id']}  {size}  {row.get('guid') or '-'}  {topics}  {what}".rstrip())
+
+
+@spool.command("export")
+@_path
+@_dead
+def spool_export(path: Path, dead: bool) -> None:
+    """Print each batch with its events, as a line of JSON.
+
+    Values, keys and headers are in base64. Nothing is taken out of the spool.
+    """
+    from raccoon_tx.spool.tools import rows
+
+    for row in _each_of_spool(rows, path, dead, True):
+        click.echo(json.dumps(row))
+
+
+@spool.command("drain", cls=_Flagged)
+@click.pass_obj
+def spool_drain(flags: Flags) -> int:
+    """Bring to Kafka what lies in the spool, and end.
+
+    Takes the settings of the server, but opens no port. Status 3 if something is left.
+    """
+    loaded = _load(flags)
+    if not loaded.settings.spool.path:
+        raise click.ClickException("there is no spool: set SPOOL_PATH (--spool.path)")
+    from raccoon_tx.spool_drain import run
+
+    return run(loaded)
+
+
+@spool.command("purge")
+@_path
+@_dead
+@click.option("--yes", is_flag=True, help="really")
+@_json
+def spool_purge(path: Path, dead: bool, yes: bool, as_json: bool) -> None:
+    """Forget what is in the spool, without delivering it."""
+    if not yes:
+        raise click.ClickException("this loses events: say --yes if that is meant")
+    from raccoon_tx.spool.tools import purge
+
+    _echo_count("forgotten", _of_spool(purge, path, dead), as_json)
+
+
+@spool.command("revive")
+@_path
+@_json
+def spool_revive(path: Path, as_json: bool) -> None:
+    """Have the batches that were given up tried again."""
+    from raccoon_tx.spool.tools import revive
+
+    _echo_count("revived", _of_spool(revive, path), as_json)
+
+
+def _echo_count(what: str, count: int, as_json: bool) -> None:
+    click.echo(json.dumps({what: count}) if as_json else f"{count} batches {what}")
+
+
+def _of_spool(call: Callable[..., Any], *arguments: Any) -> Any:
+    """:raises click.ClickException: the spool cannot be used."""
+    from raccoon_tx.spool.folder import Unusable
+
+    try:
+        return call(*arguments)
+    except Unusable as problem:
+        raise click.ClickException(str(problem)) from None
+
+
+def _each_of_spool(call: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
+    rows = call(*arguments)
+    while (row := _of_spool(next, rows, None)) is not None:
+        yield row
 
 
 @cli.command("completion")

@@ -119,3 +119,11 @@ class Delivery:
             if reply.outcome is not Outcome.EXPIRED:
                 self._late = None
             answer(reply)
+
+    def conclude(self, reply: Reply) -> None:
+        """What became of the batch, known by other means than its own reports: answer, or tell whoever still waits."""
+        if self._answer is not None:
+            self.answer(reply)
+        elif self._late is not None:
+            late, self._late = self._late, None
+            late(reply)

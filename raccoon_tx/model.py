@@ -39,6 +39,8 @@ class Ack(IntEnum):
     """Once the publisher has taken all of it."""
     DELIVERED = 1
     """Once Kafka has confirmed every event of it."""
+    DURABLE = 2
+    """Once it is on the disk, in the spool."""
 
 
 class Outcome(Enum):

@@ -17,6 +17,7 @@ from raccoon_tx.publishers.log import LogPublisher
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.routing import Routes
 from raccoon_tx.settings import Settings
+from raccoon_tx.spool.publisher import SpoolingPublisher
 from raccoon_tx.transports.http import HttpFront
 from raccoon_tx.transports.rpc import GrpcFront
 from raccoon_tx.transports.tls import Certificates
@@ -30,7 +31,7 @@ class Parts:
 
     http: HttpFront
     grpc: GrpcFront
-    publisher: KafkaPublisher | LogPublisher
+    publisher: KafkaPublisher | LogPublisher | SpoolingPublisher
     broker: EmbeddedBroker | None
     routes: Routes
     rate_limit: RateLimit

@@ -197,6 +197,16 @@ class MetricSettings:
 
 
 @frozen(kw_only=True)
+class SpoolSettings:
+    """The disk spool. :ivar path: of its folder; empty: there is none. :ivar max_bytes: it may hold. :ivar min_free:
+    bytes of the disk to leave to others."""
+
+    path: str = ""
+    max_bytes: int = field(default=1024**3, validator=_positive)
+    min_free: int = field(default=256 * 1024**2, validator=_not_negative)
+
+
+@frozen(kw_only=True)
 class StopSettings:
     """How long an orderly stop may take (contract section 15.3). :ivar flush_timeout: for batches already taken."""
 
@@ -237,3 +247,4 @@ class Settings:
     cors: CorsSettings = field(factory=CorsSettings)
     tls: TlsSettings = field(factory=TlsSettings)
     metrics: MetricSettings = field(factory=MetricSettings)
+    spool: SpoolSettings = field(factory=SpoolSettings)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -29,7 +32,7 @@ from raccoon_tx.publishers.accounts import Accounts
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
-from raccoon_tx.publishers.producer import capacity, largest_value, make_producer
+from raccoon_tx.publishers.producer import capacity, largest_value, make_producer, never_giving_up
 from raccoon_tx.publishers.reach import Reach
 from raccoon_tx.publishers.watcher import watch
 from raccoon_tx.ratelimit import RateLimit
@@ -39,6 +42,8 @@ from raccoon_tx.routing import Route, Routes
 from raccoon_tx.server import Parts, Server
 from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.signals import install
+from raccoon_tx.spool.parts import Spool, build_spool, left_behind, of_worker
+from raccoon_tx.spool.store import threaded
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
 from raccoon_tx.transports.front import FrontFactory
@@ -80,7 +85,7 @@ _FORMAT_HINT: dict[str, list[str]] = {
 _log = Logger()
 
 
-def _publisher(
+def make_publisher(
     settings: Settings, reactor: Any, counts: Counts
 ) -> tuple[KafkaPublisher | LogPublisher, EmbeddedBroker | None, int]:
     """The publisher, its broker if that is ours, and how many bytes a record may have."""
@@ -88,6 +93,8 @@ def _publisher(
     if settings.publisher == "log":
         return LogPublisher(accounts), None, settings.limits.body
     properties = dict(settings.kafka.properties)
+    if settings.spool.path:
+        properties = never_giving_up(properties)
     broker = EmbeddedBroker() if settings.publisher == "embedded" else None
 
     def connect(on_error: Any) -> Any:
@@ -101,7 +108,7 @@ def _publisher(
         reactor,
         Reach(reactor, _in_thread(reactor)),
         accounts,
-        full_records=not settings.records.plain,
+        rescued=bool(settings.spool.path),
         capacity=capacity(properties),
         batches=settings.buffer.batches,
         patience=settings.buffer.patience,
@@ -112,6 +119,30 @@ def _publisher(
         watch=watch(_from_thread(reactor)),
     )
     return publisher, broker, largest_value(properties)
+
+
+def make_spool(
+    settings: Settings, reactor: Any, publisher: KafkaPublisher | LogPublisher, counts: Counts, number: int = 0
+) -> Spool | None:
+    """The spool around a publisher, if there is to be one. :param number: of the worker whose it is."""
+    if not settings.spool.path:
+        return None
+    own = of_worker(settings.spool, number, settings.workers)
+    if number == 0:
+        for path in left_behind(settings.spool, settings.workers):
+            _log.warn(
+                "the spool {path} is of a worker that there no longer is; "
+                "raccoon spool drain --spool.path={path} brings its batches to Kafka",
+                path=path,
+            )
+    else:
+        # The first worker may not have come to it yet. If it cannot be made, that is said when it is used.
+        with suppress(OSError):
+            os.mkdir(settings.spool.path, 0o700)
+    room = sys.maxsize if settings.publisher == "log" else capacity(settings.kafka.properties)
+    histogram = SampledHistogram if settings.metrics.statsd else Histogram
+    box = threaded(_from_thread(reactor))
+    return build_spool(own, settings.ack, publisher, room, counts, reactor, time, box, histogram)
 
 
 def _in_thread(reactor: Any) -> Any:
@@ -161,7 +192,9 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
         worker=f"worker-{shared.number}" if shared is not None else "worker-0",
         histogram=SampledHistogram if settings.metrics.statsd else Histogram,
     )
-    publisher, broker, largest = _publisher(settings, reactor, counts)
+    behind, broker, largest = make_publisher(settings, reactor, counts)
+    spool = make_spool(settings, reactor, behind, counts, shared.number if shared is not None else 0)
+    publisher = spool.publisher if spool is not None else behind
     routes = Routes(settings.routing.pattern, settings.routing.max_topics, largest, counts)
     routes.allow(settings.routing.allowed_types)
     rate_limit = RateLimit(settings.rate_limit.events_per_second, settings.rate_limit.burst, reactor.seconds)
@@ -179,7 +212,9 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
         elsewhere,
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
-    http, keepalive = _http(settings, reactor, ingest, counts, publisher, certificates, for_connection, lane, shared)
+    http, keepalive = _http(
+        settings, reactor, ingest, counts, publisher, spool, certificates, for_connection, lane, shared
+    )
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
     grpc = _grpc(settings, reactor, ingest, counts, certificates, grpc_health)
 
@@ -188,7 +223,9 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
     http.setServiceParent(fronts)
     grpc.setServiceParent(fronts)
     grpc_health.setServiceParent(fronts)
-    rooms: list[Service] = [fronts, keepalive, publisher]
+    rooms: list[Service] = [fronts, keepalive, behind]
+    if spool is not None:
+        rooms = [fronts, keepalive, spool.drain, behind, spool.publisher, spool.store]
     if broker is not None:
         rooms.append(broker)
     if shared is None:
@@ -212,6 +249,7 @@ def _http(
     ingest: Ingest,
     counts: Counts,
     publisher: Any,
+    spool: Spool | None,
     certificates: Certificates | None,
     guids: Callable[[], Guids | None],
     lane: bool,
@@ -234,7 +272,13 @@ def _http(
     if shared is not None:
         sockets.admission = shared.admission
     cors = Cors(settings.cors, [identity.id_header, identity.group_header]) if settings.cors.enabled else None
-    health = Health({"listeners": lambda: _listening(http), "publisher": lambda: Part(*publisher.state)})
+    parts: dict[str, Callable[[], Part]] = {
+        "listeners": lambda: _listening(http),
+        "publisher": lambda: Part(*publisher.state),
+    }
+    if spool is not None:
+        parts["spool"] = lambda: Part(*spool.state())
+    health = Health(parts)
     allowed = cors.allows if cors is not None else nobody_else
     origins = allowed if websocket.check_origin else None
     identify, text_plain = Identify(identity), settings.http.accept_text_plain

@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--later",
         action="store_true",
-        help="also the conformance tests of what is still to be built: the spool, workers, the status page",
+        help="also the conformance tests of what is still to be built: workers, the status page",
     )
 
 

@@ -187,15 +187,15 @@ class MistakeTests(Case):
         self.assertEqual(
             self.mistakes(
                 {"server.websocket.port": "99999", "server.cors.enabled": "maybe"},
-                {"EVENT_ACK": "2", "PUBLISHER_KAFKA_CLIENT_LIGER_MS": "5"},
+                {"EVENT_ACK": "3", "PUBLISHER_KAFKA_CLIENT_LIGER_MS": "5"},
                 "log: {level: loud}\nserver: {max_events: [1, 2]}\n",
             ),
             [
                 "SERVER_WEBSOCKET_PORT (--server.websocket.port): '99999' is not a whole number from 0 to 65535 "
                 "(from a flag)",
                 "SERVER_MAX_EVENTS (--server.max.events): is a list, but must be one value (from the file)",
-                "EVENT_ACK (--event.ack): 2, durable, needs the disk spool, which this release does not have: "
-                "use 0 or 1 (from the environment)",
+                "EVENT_ACK (--event.ack): '3' is not a mode of acknowledgement: use 0 (taken), 1 (delivered) or "
+                "2 (durable) (from the environment)",
                 "LOG_LEVEL (--log.level): 'loud' is not one of debug, info, warn, error, fatal, panic (from the file)",
                 "SERVER_CORS_ENABLED (--server.cors.enabled): 'maybe' is neither true nor false (from a flag)",
                 "SERVER_WEBSOCKET_CONN_ID_HEADER (--server.websocket.conn.id.header) is required",
@@ -278,8 +278,8 @@ class WarningTests(Case):
     def test_pending(self) -> None:
         """A setting whose feature does not exist yet says so, unless it is set to what holds anyway."""
         self.assertEqual(
-            self.load({"spool.path": "/var/spool", "spool.max_bytes": "1073741824"}).warnings,
-            ["SPOOL_PATH (--spool.path) has no effect yet"],
+            self.load({"server.status.port": "7"}).warnings,
+            ["SERVER_STATUS_PORT (--server.status.port) has no effect yet"],
         )
 
     def test_ignored(self) -> None:

@@ -308,6 +308,8 @@ def words_of_the_source() -> list[list[str]]:
 #: What the system and librdkafka say, within texts of ours.
 OTHERS = [
     "Address already in use",
+    "Permission denied",
+    "file is not a database",
     "Expecting value at character",
     "Failed to get metadata: Local: Broker transport failure",
     "Broker: Unknown topic or partition",

@@ -18,6 +18,7 @@ from raccoon_tx.metrics.counts import (
     Labels,
     Lane,
     SampledHistogram,
+    SpoolCounts,
 )
 from raccoon_tx.metrics.families import Families
 from raccoon_tx.metrics.names import COUNTER, GAUGE, HISTOGRAM, Buckets, Family
@@ -58,6 +59,23 @@ CONTRACT = {
     "user_session_duration_milliseconds": (HISTOGRAM, "conn_group"),
 }
 
+#: What only this server has.
+OURS = {
+    "spool_written_batches_total": (COUNTER, ""),
+    "spool_drained_batches_total": (COUNTER, ""),
+    "spool_buried_batches_total": (COUNTER, ""),
+    "spool_refused_batches_total": (COUNTER, "reason"),
+    "spool_failures_total": (COUNTER, "kind"),
+    "spool_batches_current": (GAUGE, ""),
+    "spool_events_current": (GAUGE, ""),
+    "spool_bytes_current": (GAUGE, ""),
+    "spool_file_bytes_current": (GAUGE, ""),
+    "spool_dead_batches_current": (GAUGE, ""),
+    "spool_oldest_age_seconds": (GAUGE, ""),
+    "spool_usable_current": (GAUGE, ""),
+    "spool_commit_milliseconds": (HISTOGRAM, ""),
+}
+
 
 def families(counts: Counts) -> dict[str, Family]:
     return {family.name: family for family in Families(counts, Clock().seconds, 10.0).snapshot()}
@@ -71,7 +89,7 @@ class SnapshotTests(SynchronousTestCase):
     def test_contract(self) -> None:
         """Every metric has the kind, and the labels in the order, that the contract has."""
         found = {name: (family.kind, " ".join(family.labels)) for name, family in families(Counts()).items()}
-        self.assertEqual(found, CONTRACT)
+        self.assertEqual(found, {**CONTRACT, **OURS})
 
     def test_helpful(self) -> None:
         """Every metric says in one line what it is."""
@@ -100,10 +118,29 @@ class SnapshotTests(SynchronousTestCase):
             },
         )
 
+    def test_spool(self) -> None:
+        """With a spool, its figures are there from the beginning; without one, none of them has a sample."""
+        counts = Counts()
+        self.assertEqual([samples(counts, name) for name in OURS], [{}] * len(OURS))
+        spool = counts.spool = SpoolCounts(lambda: 1010.0)
+        self.assertEqual(samples(counts, "spool_batches_current"), {(): 0})
+        self.assertEqual(samples(counts, "spool_oldest_age_seconds"), {(): 0})
+        self.assertEqual(samples(counts, "spool_refused_batches_total"), {})
+        spool.batches, spool.oldest, spool.usable = 2, 1000.0, True
+        spool.refuse("full")
+        spool.fail("write")
+        spool.commits.observe(7)
+        self.assertEqual(samples(counts, "spool_batches_current"), {(): 2})
+        self.assertEqual(samples(counts, "spool_oldest_age_seconds"), {(): 10})
+        self.assertEqual(samples(counts, "spool_usable_current"), {(): 1})
+        self.assertEqual(samples(counts, "spool_refused_batches_total"), {("full",): 1})
+        self.assertEqual(samples(counts, "spool_failures_total"), {("write",): 1})
+        self.assertEqual(samples(counts, "spool_commit_milliseconds")[()].total, 7)
+
     def test_bounds(self) -> None:
         """All histograms have the same bounds, but that of sessions."""
         for family in families(known_traffic()).values():
-            if family.kind == HISTOGRAM:
+            if family.kind == HISTOGRAM and family.name not in OURS:
                 bounds = SESSION_BOUNDS if family.name == "user_session_duration_milliseconds" else BOUNDS
                 self.assertEqual({buckets.bounds for buckets in family.samples.values()}, {bounds}, family.name)
 

@@ -30,6 +30,13 @@ PLAIN = {
     "metrics.statsd_lines",
     "metrics.kafka_statistics",
     "publishers.accounts",
+    "spool.entry",
+    "spool.database",
+    "spool.folder",
+    "spool.errand",
+    "spool.ledger",
+    "spool.trial",
+    "spool.tools",
     "delivery",
     "ingest",
     "codec",
@@ -55,7 +62,20 @@ PLAIN = {
 
 #: Put the parts together, or run them, so they may know everybody.
 ABOVE = {
-    *("tap", "server", "runner", "demo", "demo_clients", "bench", "cli", "options", "signals", "reload", "process"),
+    *(
+        "tap",
+        "server",
+        "runner",
+        "spool_drain",
+        "demo",
+        "demo_clients",
+        "bench",
+        "cli",
+        "options",
+        "signals",
+        "reload",
+        "process",
+    ),
     "workers",
 }
 
@@ -76,6 +96,7 @@ ALLOWED = {
     "transports": {"codec", "ingest", "reactor"},
     "reactor": set(),
     "publishers": {"delivery", "report", "routing"},
+    "spool": {"delivery"},
     "config": set(),
     "testing": set(),
     "clock": set(),
@@ -175,7 +196,7 @@ class ImportTests(SynchronousTestCase):
     def test_global_reactor(self) -> None:
         """Nobody imports the global reactor but those who run it."""
         users = {module for module, path in modules().items() if "twisted.internet.reactor" in imported(path)}
-        self.assertEqual(users, {"tap", "runner", "bench", "workers.child"})
+        self.assertEqual(users, {"tap", "runner", "bench", "workers.child", "spool_drain"})
 
     def test_kafka_has_one_home(self) -> None:
         """The Kafka client is known to the publishers, and to those who check or show what it says."""

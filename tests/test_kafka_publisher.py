@@ -273,7 +273,7 @@ class KafkaPublisherTests(SynchronousTestCase):
 
     def test_full_records(self) -> None:
         """Keys, timestamps and headers are handed to the producer."""
-        publisher = self.started(full_records=True)
+        publisher = self.started()
         sent = delivery(("a", b"1"), answer=self.answers.append)
         sent.records = [(*sent.records[0], b"key", 5, [("h", b"v")])]
         publisher.publish(sent)

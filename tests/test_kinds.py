@@ -67,7 +67,7 @@ BAD = (
     (kinds.PATTERN, "%s" + "a" * 249),
     (kinds.PATTERN, "a\n"),
     (kinds.PUBLISHER, "rabbitmq"),
-    (kinds.ACK, "2"),
+    (kinds.ACK, "3"),
     (kinds.ACK, "-1"),
     (kinds.LEVEL, "loud"),
     (one_of("text", "json"), "xml"),
@@ -99,7 +99,7 @@ class KindTests(SynchronousTestCase):
             (kinds.PUBLISHER, "rabbitmq", ("unknown publisher: rabbitmq", "kafka", "embedded", "log")),
             (kinds.PUBLISHER, "pubsub", ("not available in this release", "google-cloud-pubsub")),
             (kinds.PUBLISHER, "kinesis", ("not available in this release", "boto3")),
-            (kinds.ACK, "2", ("spool", "0 or 1")),
+            (kinds.ACK, "3", ("0 (taken)", "2 (durable)")),
             (kinds.PATTERN, "a%sb%s", ("second %s",)),
         ):
             message = str(self.assertRaises(ValueError, kind.parse, text))

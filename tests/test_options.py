@@ -58,8 +58,8 @@ class OptionsTests(SynchronousTestCase):
             str(error).splitlines(),
             [
                 "unknown flag: --server.websocket.p (did you mean --server.websocket.port?)",
-                "EVENT_ACK (--event.ack): '5' is not a mode of acknowledgement: use 0 (taken) or 1 (delivered) "
-                "(from a flag)",
+                "EVENT_ACK (--event.ack): '5' is not a mode of acknowledgement: use 0 (taken), 1 (delivered) "
+                "or 2 (durable) (from a flag)",
                 "SERVER_WEBSOCKET_CONN_ID_HEADER (--server.websocket.conn.id.header) is required",
             ],
         )

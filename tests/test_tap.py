@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
-from raccoon_tx.settings import GrpcSettings, IdentitySettings, KafkaSettings, Settings
+from raccoon_tx.settings import GrpcSettings, IdentitySettings, KafkaSettings, Settings, SpoolSettings
+from raccoon_tx.spool.folder import Unusable
 from raccoon_tx.tap import Options, Server, build, makeService
 from raccoon_tx.transports.listen import PortTaken
 
@@ -86,6 +87,16 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(
             [type(service).__name__ for service in embedded.services][-2:], ["KafkaPublisher", "EmbeddedBroker"]
         )
+
+    def test_spool(self) -> None:
+        """With a spool, it is opened before anything that takes events, and closed after all that passes them on."""
+        settings = Settings(
+            identity=IdentitySettings(id_header="X-User-ID"), spool=SpoolSettings(path="/nowhere/spool")
+        )
+        server = build(settings, MemoryReactorClock())
+        names = [type(service).__name__ for service in server.services]
+        self.assertEqual(names[2:], ["Drain", "KafkaPublisher", "SpoolingPublisher", "Store"])
+        self.assertRaises(Unusable, server.startService)
 
     def test_nothing_abandoned(self) -> None:
         """A server that has done nothing has lost nothing."""

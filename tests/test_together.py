@@ -84,6 +84,17 @@ class TogetherTests(SynchronousTestCase):
         both: dict[str, Value] = {"metric.prometheus.enabled": True, "metric.statsd.enabled": True}
         self.assertIn("both exporters run", self.warning(both))
 
+    def test_spool(self) -> None:
+        """What is to be durable needs a place on the disk, and bounds have no effect on nothing."""
+        durable: dict[str, Value] = {"event.ack": 2}
+        self.assertEqual(
+            self.mistake(durable),
+            "EVENT_ACK (--event.ack): 2, durable, needs a folder for the disk spool in SPOOL_PATH (--spool.path)",
+        )
+        self.assertEqual(self.check({**durable, "spool.path": "/somewhere"}).mistakes, [])
+        self.assertIn("SPOOL_MAX_BYTES", self.warning({"spool.max_bytes": 5}))
+        self.assertEqual(self.check({"spool.max_bytes": 5, "spool.path": "/somewhere"}).warnings, [])
+
     def test_switches(self) -> None:
         """What has no effect without another setting says so."""
         self.assertIn("DEDUP_IN_CONNECTION_ENABLED", self.warning({"server.batch.dedup_scope": "identity"}))

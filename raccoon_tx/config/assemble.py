@@ -24,6 +24,7 @@ from raccoon_tx.settings import (
     RecordSettings,
     RoutingSettings,
     Settings,
+    SpoolSettings,
     StopSettings,
     TlsSettings,
     WebSocketSettings,
@@ -152,6 +153,11 @@ def assemble(values: Mapping[str, Value], properties: Mapping[str, str]) -> Sett
             period=of.seconds("metric.statsd.flush_period_ms"),
             sample_interval=of.seconds("metric.runtime_stats_record_interval_ms"),
             max_label_values=of.number("metric.max_label_values"),
+        ),
+        spool=SpoolSettings(
+            path=of.text("spool.path"),
+            max_bytes=of.number("spool.max_bytes"),
+            min_free=of.number("spool.min_free_bytes"),
         ),
         stop=StopSettings(
             drain_delay=of.seconds("server.drain_delay_ms"),

@@ -134,7 +134,7 @@ SECTIONS = {
         Key("server.grpc.reflection", BOOL, False, "let clients ask for the services"),
     ),
     "Events": (
-        Key("event.ack", kinds.ACK, 0, "acknowledge a batch when it is taken (0) or when Kafka has it (1)"),
+        Key("event.ack", kinds.ACK, 0, "acknowledge a batch when it is taken (0), in Kafka (1) or on the disk (2)"),
         Key("event.distribution_publisher_pattern", kinds.PATTERN, "clickstream-%s-log", "topic; %s is the type"),
         Key("event.max_topics", COUNT, 1000, "most topics of one process"),
         Key("event.allowed_types", LIST, (), "types that are taken; empty for all"),
@@ -194,9 +194,9 @@ SECTIONS = {
         Key("metric.prometheus.port", PORT, 9090, "port for Prometheus"),
         Key("metric.prometheus.path", kinds.URL_PATH, "/metrics", "path for Prometheus"),
         Key("metric.max_label_values", COUNT, 200, "most values of one label"),
-        Key("spool.path", PATH, "", "folder of the disk spool; empty for none", pending=True),
-        Key("spool.max_bytes", kinds.DISK_BYTES, 1073741824, "most it may hold", pending=True),
-        Key("spool.min_free_bytes", kinds.DISK_BYTES_OR_NONE, 268435456, "room to leave on disk", pending=True),
+        Key("spool.path", PATH, "", "folder of the disk spool; empty for none"),
+        Key("spool.max_bytes", kinds.DISK_BYTES, 1073741824, "most it may hold"),
+        Key("spool.min_free_bytes", kinds.DISK_BYTES_OR_NONE, 268435456, "room to leave on disk"),
     ),
     "Pub/Sub and Kinesis, whose publishers this release does not have": (
         Key("publisher.pubsub.project_id", TEXT, "", "Google Cloud project", ignored=True),

@@ -166,10 +166,8 @@ def _publisher(text: str) -> str:
 
 
 def _ack(text: str) -> int:
-    if text.strip() == "2":
-        raise ValueError("2, durable, needs the disk spool, which this release does not have: use 0 or 1")
     if text.strip() not in ACK.choices:
-        raise ValueError(f"{shown(text)} is not a mode of acknowledgement: use 0 (taken) or 1 (delivered)")
+        raise ValueError(f"{shown(text)} is not a mode of acknowledgement: use 0 (taken), 1 (delivered) or 2 (durable)")
     return int(text)
 
 
@@ -197,5 +195,5 @@ TOPIC = Kind("TOPIC", _topic)
 URL_PATH = Kind("PATH", _url_path)
 ADDRESS = Kind("HOST:PORT", _address)
 PUBLISHER = Kind("kafka|embedded|log", _publisher, ("kafka", "embedded", "log"))
-ACK = Kind("0|1", _ack, ("0", "1"))
+ACK = Kind("0|1|2", _ack, ("0", "1", "2"))
 LEVEL = Kind("|".join(_LEVELS), _level, _LEVELS)

@@ -11,6 +11,7 @@ from attrs import define, field
 from raccoon_tx.config.certificates import check_certificates
 from raccoon_tx.config.keys import BY_NAME
 from raccoon_tx.config.kinds import Value, is_topic, shown
+from raccoon_tx.model import Ack
 from raccoon_tx.settings import LONGEST_AGE
 
 _PORTS = ("server.websocket.port", "server.grpc.port", "metric.prometheus.port")
@@ -35,6 +36,7 @@ class Together:
         self._cors()
         self._tls()
         self._events()
+        self._spool()
         if self._on("metric.prometheus.enabled") and self._on("metric.statsd.enabled"):
             one, other = _title("metric.prometheus.enabled"), _title("metric.statsd.enabled")
             self.warnings.append(f"{one} and {other}: both exporters run, where raystack/raccoon would start neither")
@@ -118,6 +120,17 @@ class Together:
         pattern = str(self._values["event.distribution_publisher_pattern"])
         for kind in self._illegal(pattern):
             self.mistakes.append(f"{_title('event.allowed_types')}: {shown(kind)} cannot be part of a topic's name")
+
+    def _spool(self) -> None:
+        if self._on("spool.path"):
+            return
+        if self._values["event.ack"] == Ack.DURABLE:
+            self.mistakes.append(
+                f"{_title('event.ack')}: 2, durable, needs a folder for the disk spool in {_title('spool.path')}"
+            )
+        for name in ("spool.max_bytes", "spool.min_free_bytes"):
+            if self._values[name] != BY_NAME[name].default:
+                self._needs(name, "spool.path")
 
     def _illegal(self, pattern: str) -> Iterator[str]:
         if "%s" in pattern:

@@ -8,7 +8,7 @@ what makes no label: a text longer than any topic, or one that no encoding can w
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import random
 from typing import Any
 
@@ -105,7 +105,8 @@ class GroupCounts:
     """What is counted for one group of clients.
 
     :ivar lanes: a `raccoon_tx.routing.Lanes`, once there was an event. :ivar dead_letters: the lane of events without
-        a topic. :ivar read: batches. :ivar not_read: batches that could not be taken, by reason.
+        a topic. :ivar drained: the lanes of events that lay in the spool, by topic and type. :ivar read: batches.
+    :ivar not_read: batches that could not be taken, by reason.
     :ivar connected: WebSockets let in, ever. :ivar refused: those that were not, by reason. :ivar open: those that
         are open now. :ivar processing: :ivar latency: milliseconds from the sending by the client, and from the
         arrival, until a batch was published, divided by its events, as dashboards expect. :ivar batch_processing:
@@ -117,6 +118,7 @@ class GroupCounts:
         "batch_processing",
         "connected",
         "dead_letters",
+        "drained",
         "duplicates",
         "lanes",
         "latency",
@@ -135,6 +137,7 @@ class GroupCounts:
         self.name = name
         self.lanes: Any = None
         self.dead_letters: Lane | None = None
+        self.drained: dict[tuple[str, str], Lane] = {}
         self.read = 0
         self.not_read: dict[str, int] = {}
         self.duplicates = 0
@@ -155,8 +158,15 @@ class GroupCounts:
 
     def all_lanes(self) -> list[Lane]:
         """Every lane of the group."""
-        lanes: list[Lane] = self.lanes.all() if self.lanes is not None else []
+        lanes: list[Lane] = [*(self.lanes.all() if self.lanes is not None else []), *self.drained.values()]
         return [*lanes, self.dead_letters] if self.dead_letters is not None else lanes
+
+    def drained_lane(self, topic: str, kind: str) -> Lane:
+        """The lane of events of this topic, and this label of a type, that lay in the spool."""
+        lane = self.drained.get((topic, kind))
+        if lane is None:
+            lane = self.drained[topic, kind] = Lane(topic, self.name, kind)
+        return lane
 
     def refuse(self, reason: str) -> None:
         """Count a connection that was not let in; ``reason`` is one of ours."""
@@ -187,6 +197,41 @@ class Labels:
         return value
 
 
+class SpoolCounts:
+    """The figures of the disk spool.
+
+    :ivar batches: :ivar events: :ivar bytes: that lie in it. :ivar oldest: when the oldest batch came, in Unix seconds.
+    :ivar dead: batches that were given up and are kept. :ivar file: bytes of its file. :ivar usable: it takes batches.
+    :ivar written: batches, ever. :ivar drained: those that were read of it again and delivered, ever.
+    :ivar buried: those that were given up, ever. :ivar refused: batches for which it had no room, by reason.
+    :ivar failures: what went wrong, by kind.
+    :ivar commits: milliseconds of its transactions. :ivar wall: Unix seconds.
+    """
+
+    def __init__(self, wall: Callable[[], float], histogram: type[Histogram] = Histogram) -> None:
+        self.wall = wall
+        self.batches = self.events = self.bytes = self.dead = self.file = 0
+        self.written = self.drained = self.buried = 0
+        self.oldest = 0.0
+        self.usable = False
+        self.refused: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
+        self.commits = histogram()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the oldest batch came; 0 if there is none."""
+        return max(0.0, self.wall() - self.oldest) if self.batches and self.oldest else 0.0
+
+    def refuse(self, reason: str) -> None:
+        """Count a batch that there was no room for; ``reason`` is one of ours."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def fail(self, kind: str) -> None:
+        """Count something that went wrong; ``kind`` is one of ours."""
+        self.failures[kind] = self.failures.get(kind, 0) + 1
+
+
 class Counts:
     """Everything that is counted in this process.
 
@@ -196,7 +241,7 @@ class Counts:
         each event. :ivar acked: from an acknowledgement to its frame. :ivar answered: from a WebSocket message to its
         answer. :ivar client: statistics of the Kafka client, empty without any: ``txmsgs`` and ``txmsg_bytes`` are
         messages and bytes that were sent; ``brokers`` has for each label a tuple of the requests and the bytes that
-        went there and the average round trip in microseconds.
+        went there and the average round trip in microseconds. :ivar spool: of the disk spool, if there is one.
 
     :param histogram: what the observations go to.
     """
@@ -219,6 +264,7 @@ class Counts:
         self.answered = histogram()
         self.close_errors = 0
         self.client: Mapping[str, Any] = {}
+        self.spool: SpoolCounts | None = None
         self._most = most
         self._histogram = histogram
         self._groups: dict[str, GroupCounts] = {}

@@ -32,6 +32,7 @@ class Families:
             **self._of_groups(),
             **self._of_lanes(),
             **self._of_client(),
+            **self._of_spool(),
             "conn_close_err_count": {(): self._counts.close_errors},
             "connections_count_current": self._sample(),
         }
@@ -140,6 +141,25 @@ class Families:
             "kafka_brokers_rtt_average_seconds": {(broker,): rtt / 1_000_000 for broker, (_, _, rtt) in brokers},
         }
 
+    def _of_spool(self) -> dict[str, dict[Values, Any]]:
+        spool = self._counts.spool
+        if spool is None:
+            return {}
+        return {
+            "spool_written_batches_total": {(): spool.written},
+            "spool_drained_batches_total": {(): spool.drained},
+            "spool_buried_batches_total": {(): spool.buried},
+            "spool_refused_batches_total": {(reason,): count for reason, count in spool.refused.items()},
+            "spool_failures_total": {(kind,): count for kind, count in spool.failures.items()},
+            "spool_batches_current": {(): spool.batches},
+            "spool_events_current": {(): spool.events},
+            "spool_bytes_current": {(): spool.bytes},
+            "spool_file_bytes_current": {(): spool.file},
+            "spool_dead_batches_current": {(): spool.dead},
+            "spool_oldest_age_seconds": {(): round(spool.age, 3)},
+            "spool_usable_current": {(): int(spool.usable)},
+        }
+
     def _histograms(self) -> Iterator[tuple[str, Values, Histogram]]:
         counts = self._counts
         worker = (counts.worker,)
@@ -148,6 +168,8 @@ class Families:
         yield "worker_processing_duration_milliseconds", worker, counts.worked
         yield "ack_event_rtt_ms", (), counts.acked
         yield "event_rtt_ms", (), counts.answered
+        if counts.spool is not None:
+            yield "spool_commit_milliseconds", (), counts.spool.commits
         for group in counts.groups():
             name = (group.name,)
             yield "event_processing_duration_milliseconds", name, group.processing

@@ -22,6 +22,8 @@ from raccoon_tx.publishers.token import Report, Token
 from raccoon_tx.publishers.words import draining, expired, failure, saturated, unavailable
 from raccoon_tx.report import Failure
 
+#: Parts of a record that is a lane and a value; others have a key, a timestamp and headers as well.
+PLAIN = 2
 #: Seconds between two looks at a producer that has nothing to report.
 IDLE_INTERVAL = 0.1
 #: Seconds between two looks at one whose reports a thread waits for.
@@ -54,7 +56,7 @@ class KafkaPublisher(Service):
 
     :ivar connect: makes the producer, at the start of the service. :ivar clock: the reactor, or a ``Clock``.
     :ivar reach: knows whether Kafka can be reached. :ivar accounts: counts what becomes of each batch.
-    :ivar full_records: records have keys, timestamps and headers. :ivar capacity: messages that the producer holds.
+    :ivar rescued: somebody else keeps what has to be given up. :ivar capacity: messages that the producer holds.
     :ivar batches: that may wait for room in it. :ivar patience: seconds that each may wait.
     :ivar flush_interval: seconds between two looks at the producer while something is on its way.
     :ivar watch: has a thread serve the delivery reports as they come; ``None`` leaves it to the `LoopingCall`.
@@ -75,7 +77,7 @@ class KafkaPublisher(Service):
     _publish_timeout: float = 10.0
     _drain_timeout: float = 5.0
     _close_timeout: float = 1.0
-    _full_records: bool = False
+    _rescued: bool = False
     _watch: Watch | None = None
     abandoned: dict[str, int] = field(factory=dict, init=False)
     _producer: Producer = field(init=False, repr=False)
@@ -114,6 +116,11 @@ class KafkaPublisher(Service):
             return False, "overloaded"
         return True, "ok"
 
+    @property
+    def room(self) -> int:
+        """Messages that the producer would take now; none if batches wait for room already."""
+        return 0 if self._waiting or not self.running else self._capacity - len(self._producer)
+
     def publish(self, delivery: Delivery) -> None:
         """Take one batch, now or as soon as there is room.
 
@@ -145,7 +152,7 @@ class KafkaPublisher(Service):
             return False
         if not delivery.taken:
             self._launch(delivery)
-        push = self._push_full if self._full_records else self._push
+        push = self._push_full if len(records[0]) > PLAIN else self._push
         while delivery.taken < len(records):
             # One for each attempt, and gone after it: a reference from here would keep the reports from coming in.
             try:
@@ -314,6 +321,8 @@ class KafkaPublisher(Service):
         self._hurried = False
         self._producer.purge()
         await self._until(self._idle, 1.0)
+        if self._rescued:
+            return
         for topic, count in sorted(self.abandoned.items()):
             self._log.error(
                 "{count} events for topic {topic} were not delivered before the stop", count=count, topic=topic

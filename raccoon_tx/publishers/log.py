@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
@@ -59,6 +60,11 @@ class LogPublisher(Service):
     def state(self) -> tuple[bool, str]:
         """Whether it can take an event, and how it is."""
         return bool(self.running), "ok" if self.running else "stopped"
+
+    @property
+    def room(self) -> int:
+        """It takes any number of events."""
+        return sys.maxsize if self.running else 0
 
     def give_up(self) -> None:
         """Nobody ever waits here."""

@@ -65,6 +65,15 @@ def complete(properties: Mapping[str, str]) -> dict[str, str]:
     return {**ours, **properties}
 
 
+def never_giving_up(properties: Mapping[str, str]) -> dict[str, str]:
+    """The operator's properties, and that events may wait for Kafka as long as it takes, unless they say otherwise.
+
+    An event that was given up may be in Kafka all the same, and there twice if it is sent again.
+    """
+    names = ("message.timeout.ms", "delivery.timeout.ms", "topic.message.timeout.ms", "topic.delivery.timeout.ms")
+    return {**properties} if set(names) & set(properties) else {**properties, "message.timeout.ms": "0"}
+
+
 def capacity(properties: Mapping[str, str]) -> int:
     """Messages that the producer's queue holds."""
     return number(properties.get("queue.buffering.max.messages", "100000")) or sys.maxsize

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
 class Part:
-    """:ivar ok: it can take an event now. :ivar state: in a word or two."""
+    """:ivar ok: it can take an event now. :ivar state: in a word or two. :ivar figures: more about it."""
 
     ok: bool
     state: str
+    figures: Mapping[str, float] = field(factory=dict)
 
 
 @frozen
@@ -28,6 +29,6 @@ class Health:
         ready = all(part.ok for part in states.values())
         body = {
             "status": "ready" if ready else "not ready",
-            "parts": {name: {"ok": part.ok, "state": part.state} for name, part in states.items()},
+            "parts": {name: {"ok": part.ok, "state": part.state, **part.figures} for name, part in states.items()},
         }
         return ready, json.dumps(body).encode() + b"\n"

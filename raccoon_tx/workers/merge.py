@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -15,6 +15,11 @@ from raccoon_tx.workers.messages import Sample
 _BOUNDED = ("conn_group", "event_type", "topic")
 #: Of a gauge with this in its name, the average is meant; of others the sum.
 _AVERAGE = "_average_"
+#: Of these gauges, the worst is meant.
+_EXTREMES: Mapping[str, Callable[[Iterable[float]], float]] = {
+    "spool_oldest_age_seconds": max,
+    "spool_usable_current": min,
+}
 #: A group of clients that has left goes on being shown, with 0.
 _LASTING = "connections_count_current"
 
@@ -68,6 +73,9 @@ class Totals:
         of_workers = [latest[family.name] for latest in self._latest.values() if family.name in latest]
         for found in of_workers:
             _add(samples, found)
+        if family.name in _EXTREMES:
+            together = _EXTREMES[family.name]
+            return {values: together(each[values] for each in of_workers if values in each) for values in samples}
         if _AVERAGE in family.name:
             return {values: total / sum(values in each for each in of_workers) for values, total in samples.items()}
         if family.kind == HISTOGRAM:

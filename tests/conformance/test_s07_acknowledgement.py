@@ -58,7 +58,6 @@ def test_s07_2_other_modes(program: Command, value: str) -> None:
     assert "EVENT_ACK (--event.ack)" in run.stderr
 
 
-@pytest.mark.later
 def test_s07_2_spool_mode_2(faulty: Farm, tmp_path: Path) -> None:
     """In mode 2 a batch is acknowledged when it is on disk, whatever Kafka does."""
     assert faulty.cluster is not None
@@ -71,7 +70,6 @@ def test_s07_2_spool_mode_2(faulty: Farm, tmp_path: Path) -> None:
         faulty.cluster.broker_up(1)
 
 
-@pytest.mark.later
 def test_s07_2_spool_mode_1(faulty: Farm, tmp_path: Path) -> None:
     """With a spool, mode 1 answers in time although Kafka does not."""
     assert faulty.cluster is not None
