@@ -241,6 +241,13 @@ class Database:
         with _told(self.path):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def needed(self) -> int:
+        """Bytes of the file that are in use."""
+        with _told(self.path):
+            names = ("page_count", "freelist_count", "page_size")
+            count, free, size = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+            return int((count - free) * size)
+
     def has_room(self) -> bool:
         """Whether a batch of usual size would fit under the limit."""
         with _told(self.path):
@@ -280,6 +287,8 @@ def _prepare(connection: sqlite3.Connection, max_bytes: int, log_bytes: int) -> 
     if mode != "wal":
         raise Foreign(f"its file system has no room for a write-ahead log (journal_mode is {mode})")
     execute("PRAGMA synchronous = FULL")
+    # Some builds write zeros over all that is deleted, which a full disk has no room for.
+    execute("PRAGMA secure_delete = OFF")
     (page,) = execute("PRAGMA page_size").fetchone()
     execute(f"PRAGMA wal_autocheckpoint = {max(1, log_bytes // page)}")
     execute(f"PRAGMA journal_size_limit = {log_bytes}")

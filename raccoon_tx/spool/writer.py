@@ -87,6 +87,7 @@ class Writer:
     _status: Status = field(factory=Status, init=False)
     _looked: float | None = field(default=None, init=False)
     _ballast_due: float = field(default=0.0, init=False)
+    _shrink_due: float = field(default=0.0, init=False)
 
     def turn(self, orders: Sequence[Order]) -> tuple[list[tuple[Callable[[Any], None], Any]], Status]:
         """Carry out some orders. :return: whom to call with what, and how things are."""
@@ -173,7 +174,20 @@ class Writer:
 
     def _has_room_again(self) -> bool:
         """Whether what was full may be so no more. The write-ahead log may be what has the last room."""
-        return self._home() and self._folder.free() >= LARGEST // 4 and self._database.has_room()
+        if not self._home():
+            return False
+        try:
+            return (self._folder.free() >= LARGEST // 4 or self._shrunk()) and self._database.has_room()
+        except (Full, Broken, Corrupt, OSError):
+            return False
+
+    def _shrunk(self) -> bool:
+        """Give the disk back what the file has no need for, if that is soon done; and whether it helped."""
+        if self._now() < self._shrink_due or self._database.needed() > self._folder.free() // 2:
+            return False
+        self._shrink_due = self._now() + BALLAST_INTERVAL
+        self._database.shrink()
+        return self._folder.free() >= LARGEST // 4
 
     def _read(self, order: ReadOrder) -> list[Put]:
         # What could not be deleted was delivered all the same.
