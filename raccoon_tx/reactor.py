@@ -22,10 +22,16 @@ def install() -> None:
     """Make it the reactor of this process, if there is none yet and the machine has epoll. Whoever wants another one
     installs it first, as always with Twisted."""
     if epollreactor is not None and "twisted.internet.reactor" not in sys.modules:
-        installReactor(_make())
+        installReactor(make())
 
 
-def _make() -> Any:
+def make() -> Any:
+    """A reactor, not installed."""
+    if epollreactor is None:
+        from twisted.internet.selectreactor import SelectReactor
+
+        return SelectReactor()
+
     class Reactor(epollreactor.EPollReactor):
         """Time-outs last as long as they should, whatever is done to the clock on the wall, and an event is handed to
         its connection without a context for log lines that do not use it."""
