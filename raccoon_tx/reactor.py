@@ -14,6 +14,9 @@ try:
 except ImportError:  # not on Linux
     epollreactor = None  # type: ignore[assignment]
 
+#: Whether this machine has it.
+EPOLL = epollreactor is not None
+
 #: Something came in, and nothing else happened: ``select.EPOLLIN``.
 _READABLE = 1
 
@@ -21,13 +24,13 @@ _READABLE = 1
 def install() -> None:
     """Make it the reactor of this process, if there is none yet and the machine has epoll. Whoever wants another one
     installs it first, as always with Twisted."""
-    if epollreactor is not None and "twisted.internet.reactor" not in sys.modules:
+    if EPOLL and "twisted.internet.reactor" not in sys.modules:
         installReactor(make())
 
 
 def make() -> Any:
     """A reactor, not installed."""
-    if epollreactor is None:
+    if not EPOLL:
         from twisted.internet.selectreactor import SelectReactor
 
         return SelectReactor()

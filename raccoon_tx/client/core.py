@@ -269,7 +269,7 @@ class Core:
             self._give_up(batch.events, reason)
             return
         middle = len(batch.events) // 2
-        second = Batch(batch.number, self.guid(), now)
+        second = Batch(batch.number, "", now)
         self._keep(second, batch.events[middle:])
         self._keep(batch, batch.events[:middle])
         # The numbers between this batch and the next are never used up: a batch has few events for so many halves.

@@ -141,7 +141,7 @@ class Client:
 
 
 def _endpoint(reactor: Any, address: Address, patience: float) -> Any:
-    plain = HostnameEndpoint(reactor, address.host, address.port, timeout=patience)
+    plain: Any = HostnameEndpoint(reactor, address.host, address.port, timeout=patience)
     if not address.tls:
         return plain
     trusted: Any = None

@@ -14,7 +14,7 @@ __all__ = ["raccoon_server", "raccoon_settings"]
 
 @pytest.fixture
 def raccoon_settings() -> Mapping[str, object]:
-    """Settings of the server by their names in a configuration file. Override this fixture to have others."""
+    """Settings of the server by the names of their flags. Override this fixture to have others."""
     return {}
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from attrs import define, field
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from raccoon_tx.config import load
+from raccoon_tx.config import load_command_line
 from raccoon_tx.options import Options
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.server import Server
@@ -52,7 +52,7 @@ class TestServer:
 
     Nothing of it is global: it has its own reactor, and there may be several. It logs where Twisted does.
 
-    :ivar settings: by their names in a configuration file, over `DEFAULTS`.
+    :ivar settings: by the names of their flags, over `DEFAULTS`.
     :ivar http_port: :ivar grpc_port: known once it has started, and kept when it starts again.
     """
 
@@ -129,7 +129,8 @@ class TestServer:
         brokers = {"publisher.kafka.client.bootstrap.servers": broker.address}
         chosen = {**DEFAULTS, **brokers, **self.settings, **kept}
         with TemporaryDirectory() as folder:
-            options.loaded = load({name: str(value) for name, value in chosen.items()}, {}, None, Path(folder))
+            flags = [f"--{name}={value}" for name, value in chosen.items()]
+            options.loaded = load_command_line(flags, {}, Path(folder))
         self._pattern = options.loaded.settings.routing.pattern
         server = makeService(options, loop.reactor)
         if not isinstance(server, Server):
