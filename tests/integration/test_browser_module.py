@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +149,20 @@ def test_server_comes_back(tab: Tab, origin: str) -> None:
         running.start()
         assert tab.run(f"{SEND}('page', ['4'])")[1:] == [5, 0, 0]
         assert sorted(running.values("page", 5)) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_page_of_the_documentation(browser: Chromium) -> None:
+    """The page that the documentation shows works as it stands, but for the address."""
+    text = (Path(__file__).parents[2] / "docs" / "publishing" / "browser-module.md").read_text("utf-8")
+    shown = re.search(r"^```html\n(.*?)^```$", text, re.M | re.S)
+    assert shown is not None
+    files = {"/raccoon.mjs": ("text/javascript", MODULE)}
+    with site(files) as origin, server(origin) as running, browser.tab() as tab:
+        files["/shop"] = "text/html", shown[1].replace("http://127.0.0.1:8080", running.http_url)
+        tab.open(f"{origin}/shop")
+        tab.run("document.getElementById('buy').click()")
+        assert running.values("buy") == [b'{"article":7}']
+        assert running.values("view") == [b"/shop"]
 
 
 def test_bounded(tab: Tab, origin: str) -> None:

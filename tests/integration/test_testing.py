@@ -61,7 +61,7 @@ def publish(server: TestServer, kind: str) -> dict[str, object]:
 
 
 def test_fixture(tmp_path: Path) -> None:
-    """A project's tests ask for the fixture, configure the server like theirs, and read what arrived; each has its own."""
+    """A project's tests ask for the fixture, configure the server, and read what arrived; each has its own."""
     for name, text in PROJECT.items():
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:pytest_twisted", "-p", "no:cacheprovider", str(tmp_path)]
