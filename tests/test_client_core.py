@@ -199,6 +199,16 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual([event.value for event, _ in client.rejected], [b"a"])
         self.assertEqual(client.events, 2)
 
+    def test_order_of_halves(self) -> None:
+        """The halves of a batch stay in order, whichever of them fails first, and before what comes after them."""
+        client = self.sent("a", "b")
+        add(client, "c")
+        client.answered("g1", Answer(False, too_large=True), 0.0)
+        guids = {text: guid for guid, text in self.again(client, 0.0)}
+        for text in ("c", "b", "a"):
+            client.unknown(guids[text], 0.0)
+        self.assertEqual([text for _, text in self.again(client, 100.0)], ["a", "b", "c"])
+
     def test_too_large_for_connection(self) -> None:
         """If a connection ends because of a message that was too large, it was the largest."""
         client = core(batch_events=1)
@@ -272,6 +282,7 @@ class LossTests(SynchronousTestCase):
         self.assertFalse(client.idle)
         client.answered("g1", GOOD, 0.0)
         self.assertTrue(client.idle)
+        self.assertEqual(client.to_send(100.0), [])
 
     def test_overdue(self) -> None:
         """An answer is waited for so long, and somebody is woken for it."""
