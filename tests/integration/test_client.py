@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import pytest_twisted
 from attrs import define
+from confluent_kafka import KafkaError
 
 from raccoon_tx.client import Closed, Event, Full, Limits, aio, tx
 from raccoon_tx.testing import TestServer
+from tests.integration.consume import read_until_end
+from tests.integration.mock_cluster import MockCluster
 from tests.integration.server import in_thread
 
 #: Seconds that anything may take.
@@ -258,3 +261,32 @@ async def test_too_large(case: Case) -> None:
         await run(case.loop, script)
         assert [event.value[:1] for event in refused] == [b"d"]
         assert sorted(value[:1] for value in await in_thread(running.values, "tap", 3)) == [b"a", b"b", b"c"]
+
+
+@every_case
+@pytest_twisted.ensureDeferred
+async def test_some_failed(case: Case) -> None:
+    """Of a batch that Kafka takes only in part, what it will never take is told, and the rest is there once."""
+    with MockCluster() as cluster, server(**{"publisher.kafka.client.bootstrap.servers": cluster.bootstrap}) as running:
+        good, bad = running.topic("good"), running.topic("bad")
+        cluster.create_topic(bad)
+        cluster.topic_error(bad, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+        refused: list[Event] = []
+
+        async def script(client_of: Any, blocking: Any) -> None:
+            client = client_of(
+                address(running, case.transport),
+                id="phone-1",
+                limits=LIMITS,
+                rejected=lambda event, reason: refused.append(event),
+            )
+            for value in (b"1", b"2"):
+                client.send_now("good", value)
+                client.send_now("bad", value)
+            assert await client.close(PATIENCE) == 0
+            assert (client.counts.delivered, client.counts.rejected, client.counts.sent_again) == (2, 2, 0)
+
+        await run(case.loop, script)
+        assert refused == [Event("bad", b"1"), Event("bad", b"2")]
+        found = await in_thread(read_until_end, cluster.bootstrap, [good])
+        assert sorted(found[good]) == [b"1", b"2"]
