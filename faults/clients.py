@@ -56,7 +56,13 @@ class Clients:
         with sender(self.server, journal.client, f"{journal.client}-{connection}") as send:
             while not self._enough.is_set():
                 batch = journal.next_batch(connection)
-                self._enough.wait(self.pace if _note(journal, batch, send(batch)) else REFUSED)
+                try:
+                    answer = send(batch)
+                except ENDS as end:
+                    if _nobody_listened(end):
+                        journal.withdraw(batch)
+                    raise
+                self._enough.wait(self.pace if _note(journal, batch, answer) else REFUSED)
 
     def _pipeline(self, journal: Journal, connection: int) -> None:
         with websocket(self.server, f"{journal.client}-{connection}") as opened:
@@ -94,6 +100,13 @@ class Clients:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             assert not thread.is_alive(), "a client waits for ever"
+
+
+def _nobody_listened(end: BaseException) -> bool:
+    """Whether there was no connection to send anything on."""
+    if isinstance(end, grpc.Call):
+        return "connect" in end.details() and "refused" in end.details()
+    return isinstance(end, ConnectionRefusedError)
 
 
 def _note(journal: Journal, batch: Batch, answer: Said) -> bool:

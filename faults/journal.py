@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import pairwise
 
 from attrs import define, field, frozen
 
@@ -72,9 +73,15 @@ class Journal:
         elif outcome == FAIL:
             self.refusals[reason] = self.refusals.get(reason, 0) + 1
 
+    def withdraw(self, batch: Batch) -> None:
+        """It was never sent: nobody listened. Should it be in Kafka all the same, nobody sent it."""
+        self._began.pop(batch.guid)
+        for event in batch.events:
+            del self.answered[event.value.decode()]
+
 
 def longest_gap(journals: Iterable[Journal], began: float, ended: float) -> float:
     """Seconds in which nobody was answered with success."""
     moments = sorted(moment for journal in journals for moment in journal.successes if began <= moment <= ended)
     edges = [began, *moments, ended]
-    return max(after - before for before, after in zip(edges, edges[1:], strict=False))
+    return max(after - before for before, after in pairwise(edges))

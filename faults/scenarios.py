@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from statistics import median
 
+from faults.small_disk import filled
 from faults.stage import Stage
 from tests.integration.load import eventually
 
@@ -196,6 +198,28 @@ def b15_outage_longer_than_the_spool(stage: Stage, seconds: float) -> None:
     before = time.monotonic()
     clients.wait_for_more(5)
     stage.notes.update(refused_batches=refused(), well_after=time.monotonic() - before)
+
+
+def c1_disk_full(stage: Stage, seconds: float) -> None:
+    """Kafka is away, and others take the disk of the spool to the last byte: batches are refused, what is there
+    drains when Kafka is back, although the disk is still full, and then there is room again."""
+    clients = stage.begin(5)
+    stage.kafka.proxy.refuse()
+    eventually(lambda: stage.spooled() > 50)
+    disk = Path(str(stage.settings["spool.path"])).parent
+    with filled(disk):
+        refused = lambda: sum(sum(journal.refusals.values()) for journal in clients.journals)  # noqa: E731
+        eventually(lambda: refused() > 20, 60.0)
+        time.sleep(seconds)
+        stage.notes.update(rows_at_full=stage.spooled())
+        stage.kafka.heal()
+        before = time.monotonic()
+        if stage.mode.ack == 2:  # every batch needs the disk
+            eventually(lambda: stage.spooled() == 0, 60.0)
+        else:
+            clients.wait_for_more(5)
+        stage.notes.update(refused_batches=refused(), well_after=time.monotonic() - before)
+    clients.wait_for_more(5)
 
 
 def f8_soak(stage: Stage, seconds: float) -> None:
