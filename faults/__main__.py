@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -34,7 +33,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--logs", type=Path, help="keep the logs of the servers in this folder")
     parser.add_argument("--json", type=Path, help="write, and add to, all figures in this file")
     parser.add_argument("--write", type=Path, help="write the page of the documentation to this file")
-    parser.add_argument("--from-json", action="store_true", help="play nothing: read the figures of earlier runs")
+    parser.add_argument(
+        "--from-json", type=Path, action="append", default=[], help="play nothing: read the figures of earlier runs"
+    )
     return parser.parse_args()
 
 
@@ -55,8 +56,8 @@ def main() -> int:
     """:return: the exit status."""
     options = arguments()
     kept: dict[str, dict[str, object]] = {}
-    if options.json and options.json.exists():
-        kept = json.loads(options.json.read_text())
+    for path in options.from_json or ([options.json] if options.json and options.json.exists() else []):
+        kept |= json.loads(path.read_text())
     bad = 0
     if not options.from_json:
         with kafka() as node:
@@ -66,8 +67,10 @@ def main() -> int:
                     outcome: Outcome = each.run(node, mode, options.seed, amount, options.logs)
                 except (AssertionError, RuntimeError) as problem:
                     bad += 1
+                    kept.pop(f"{each.row} {mode}", None)
                     said = str(problem).strip().splitlines() or [repr(problem)]
-                    print(f"{each.row:4} {mode!s:12} BROKE OFF after {time.monotonic() - began:.0f} s: {said[0]}")
+                    took = time.monotonic() - began
+                    print(f"{each.row:4} {mode!s:12} BROKE OFF after {took:.0f} s: {said[0]}", flush=True)
                     continue
                 print(line(outcome), flush=True)
                 for fault in outcome.faults:
@@ -78,7 +81,7 @@ def main() -> int:
                 if options.json:
                     options.json.write_text(json.dumps(kept, indent=1))
     if options.write:
-        options.write.write_text(page.page(kept, shlex.join(["python", "-m", "faults", *sys.argv[1:]])))
+        options.write.write_text(page.page(kept, len(options.from_json) or 1))
     return 1 if bad else 0
 
 

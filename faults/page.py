@@ -17,8 +17,8 @@ Kept = Mapping[str, Mapping[str, Any]]
 _BEGIN = """\
 # Reliability
 
-What is promised, how it is tried, and what came of it. This page was written by `{command}` on {date} with seed {seed}:
-Apache Kafka {kafka}, Python {python}, {packages}, {cores} cores, {system}.
+What is promised, how it is tried, and what came of it. This page was written by `python -m faults --long --seed {seed}`
+on {date}{parts}: Apache Kafka {kafka}, Python {python}, {packages}, {cores} cores, {system}.
 
 ## The promise
 
@@ -88,14 +88,14 @@ run, and what the matrix calls *not tried*.
 """
 
 
-def page(kept: Kept, command: str) -> str:
-    """:param kept: outcomes of the long tier. :raises ValueError: there are none."""
+def page(kept: Kept, parts: int = 1) -> str:
+    """:param kept: outcomes of the long tier. :param parts: that ran at once. :raises ValueError: there are none."""
     if not kept:
         raise ValueError("there are no figures to write a page of")
     outcomes = [kept[name] for name in kept]
     packages = ", ".join(f"{name} {version(name)}" for name in ("twisted", "autobahn", "grpcio", "confluent-kafka"))
     begin = _BEGIN.format(
-        command=command,
+        parts=f", in {parts} parts that ran at once and beside others" if parts > 1 else "",
         date=max(str(outcome["date"]) for outcome in outcomes),
         seed=", ".join(sorted({str(outcome["seed"]) for outcome in outcomes})),
         kafka=VERSION,
@@ -107,10 +107,7 @@ def page(kept: Kept, command: str) -> str:
     )
     order = {row.number: place for place, row in enumerate(ROWS)}
     table = [_line(each) for each in sorted(outcomes, key=lambda each: (order[each["row"]], each["mode"]))]
-    matrix = [
-        f"| {row.number} | {row.case} | {row.expected} | {_shown(row, outcomes)} |"
-        for row in ROWS
-    ]
+    matrix = [f"| {row.number} | {row.case} | {row.expected} | {_shown(row, outcomes)} |" for row in ROWS]
     return begin + "\n".join(table) + "\n" + _MATRIX + "\n".join(matrix) + "\n" + _END
 
 
