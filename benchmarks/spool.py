@@ -171,7 +171,7 @@ async def fill(spool: Spool) -> None:
             done.callback(None)
 
     for _ in range(0, BACKLOG, 100):
-        while not spool.store.usable:
+        while spool.store.waiting:
             await deferLater(reactor, 0.01, lambda: None)
         for _ in range(100):
             spool.store.put(body, EVENTS, stored)

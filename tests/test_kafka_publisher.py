@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -389,3 +389,68 @@ class KafkaPublisherTests(SynchronousTestCase):
         self.tick(0.1)
         self.successResultOf(stopped)
         self.assertEqual(self.publisher.abandoned, {"a": 1})
+
+
+class FailedProducer(MemoryProducer):
+    """One that may be told that it has failed for good: it takes nothing, and reports what it has when it is purged."""
+
+    failed = False
+
+    def produce(self, *arguments: Any, **more: Any) -> None:
+        if self.failed:
+            raise KafkaException(KafkaError(KafkaError._FATAL))
+        super().produce(*arguments, **more)
+
+
+class RenewalTests(KafkaPublisherTests):
+    """A producer that has failed for good; and another one does all that the first one did."""
+
+    def connect(self, on_error: Callable[[KafkaError], None]) -> MemoryProducer:
+        self.made: list[FailedProducer] = [*getattr(self, "made", []), FailedProducer(capacity=4)]
+        self.kafka = self.made[-1]
+        return super().connect(on_error)
+
+    def test_renewed(self) -> None:
+        """What the failed one had is answered as failed and worth another try; what comes meanwhile waits for the
+        next one, which delivers it."""
+        self.tick(1.0)
+        self.kafka.held = True
+        self.send(("clicks", b"1"), guid="first")
+        failed = self.made[0]
+        failed.failed = True
+        self.send(("clicks", b"2"), guid="second")
+        self.tick(0.1)
+        self.assertEqual(len(self.made), 2)
+        self.assertEqual(
+            {reply.guid: reply.outcome for reply in self.answers},
+            {
+                "first": Outcome.FAILED,
+                "second": Outcome.OK,
+            },
+        )
+        self.assertEqual([*self.kafka.topics.values()], [[b"2"]])
+        self.assertEqual(failed.topics, {})
+
+    def test_not_at_once_again(self) -> None:
+        """Producers that fail one after another are not made faster than one a second; batches are refused as overload
+        meanwhile, and leave nothing behind that a stop would wait for."""
+        self.kafka.failed = True
+        self.send(("clicks", b"1"))
+        self.tick(0.6)
+        self.assertEqual(len(self.made), 1)
+        self.assertEqual([reply.outcome for reply in self.answers], [Outcome.SATURATED])
+        self.tick(0.6)
+        self.assertEqual(len(self.made), 2)
+        stopped = self.publisher.stopService()
+        self.tick(0.1)
+        self.successResultOf(stopped)
+
+    def test_bytes_are_full(self) -> None:
+        """A producer may have no room although it has few messages; who is refused for it leaves nothing behind."""
+        self.kafka.capacity = 0
+        self.send(("clicks", b"1"))
+        self.tick(0.6)
+        self.assertEqual([reply.outcome for reply in self.answers], [Outcome.SATURATED])
+        stopped = self.publisher.stopService()
+        self.tick(0.1)
+        self.successResultOf(stopped)

@@ -28,6 +28,10 @@ PLAIN = 2
 IDLE_INTERVAL = 0.1
 #: Seconds between two looks at one whose reports a thread waits for.
 RELAXED_INTERVAL = 0.02
+#: Least seconds between two producers.
+RENEWAL_INTERVAL = 1.0
+#: Seconds that a producer which has failed for good gets to report what it has.
+DISMISSAL = 5.0
 
 
 class Producer(Protocol):
@@ -90,18 +94,25 @@ class KafkaPublisher(Service):
     _sending_at_once: bool = field(default=False, init=False)
     _abandoning: bool = field(default=False, init=False)
     _hurried: bool = field(default=False, init=False)
+    _broken: bool = field(default=False, init=False)
+    _renew_from: float = field(default=0.0, init=False)
 
     _log = Logger()
 
     def startService(self) -> None:
         super().startService()
+        self._begin()
+        if self._watch is not None:
+            self._flush_interval = max(self._flush_interval, RELAXED_INTERVAL)
+        self._flushing = looping(self._clock, self.flush)
+        self._flushing.start(self._flush_interval, now=False)
+
+    def _begin(self) -> None:
         self._producer = self._connect(self._reach.error)
         self._reach.watch(self._producer)
         if self._watch is not None:
             self._unwatch = self._watch(self._producer, self.serve, self._reports)
-            self._flush_interval = max(self._flush_interval, RELAXED_INTERVAL)
-        self._flushing = looping(self._clock, self.flush)
-        self._flushing.start(self._flush_interval, now=False)
+        self._renew_from = self._clock.seconds() + RENEWAL_INTERVAL
 
     @property
     def state(self) -> tuple[bool, str]:
@@ -148,7 +159,7 @@ class KafkaPublisher(Service):
         left = len(records) - delivery.taken
         # A batch goes in whole, so that a refused one has left nothing behind; one that can never fit goes in piece
         # by piece.
-        if len(producer) + left > self._capacity and left <= self._capacity:
+        if self._broken or (len(producer) + left > self._capacity and left <= self._capacity):
             return False
         if not delivery.taken:
             self._launch(delivery)
@@ -158,13 +169,22 @@ class KafkaPublisher(Service):
             try:
                 push(delivery, Token(delivery, self._reports.append))
             except BufferError:
-                return False
+                return self._not_now(delivery)
             except KafkaException as problem:
+                if problem.args[0].code() == KafkaError._FATAL:
+                    self._broken = True
+                    return self._not_now(delivery)
                 delivery.fail(delivery.taken, failure(problem.args[0]))
                 delivery.taken += 1
                 delivery.settle()
         delivery.accepted()
         return True
+
+    def _not_now(self, delivery: Delivery) -> bool:
+        """The producer takes no more. Of what has nothing in it nothing is on its way, and no report will come."""
+        if not delivery.taken:
+            self._in_flight.pop(delivery, None)
+        return False
 
     def _push(self, delivery: Delivery, token: Token) -> None:
         produce, records, count = self._producer.produce, delivery.records, 0
@@ -203,6 +223,8 @@ class KafkaPublisher(Service):
         Never raises: a `LoopingCall` that raises stops for good.
         """
         try:
+            if self._broken and self._clock.seconds() >= self._renew_from:
+                self._renew()
             if self._sending_at_once:
                 # Unlike a poll, this makes librdkafka send what it holds back to fill its batches.
                 self._producer.flush(0)
@@ -214,6 +236,25 @@ class KafkaPublisher(Service):
                 self._flushing.interval = IDLE_INTERVAL
         except Exception:
             self._log.failure("the producer could not be flushed; trying again")
+
+    def _renew(self) -> None:
+        """Make another producer: one that has failed for good never takes anything again, nor delivers what it has."""
+        self._log.warn("the Kafka producer has failed for good; another one takes its place")
+        self._broken = False
+        dismissed = Deferred.fromCoroutine(self._dismiss(self._producer, self._unwatch))
+        dismissed.addErrback(lambda problem: self._log.failure("a failed producer could not be dismissed", problem))
+        self._begin()
+
+    async def _dismiss(self, producer: Producer, unwatch: Callable[[], Deferred[None]] | None) -> None:
+        """Have it report what it has as failed, then forget it. Some of that may be in Kafka all the same."""
+        producer.purge()
+        limit = self._clock.seconds() + DISMISSAL
+        while len(producer) and self._clock.seconds() < limit:
+            if unwatch is None:
+                producer.poll(0)
+            await pause(self._clock, RELAXED_INTERVAL)
+        if unwatch is not None:
+            await unwatch()
 
     def serve(self) -> None:
         """Take in the reports that have come, and let batches in that waited for room."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sized
 from threading import Thread
 from typing import Any, Protocol
 
+from confluent_kafka import KafkaException
 from twisted.internet.defer import Deferred
 
 from raccoon_tx.logs import Logger
@@ -49,6 +50,9 @@ class Watcher:
         while not self._stopping:
             try:
                 producer.poll(TURN)
+            except KafkaException as problem:
+                # An error that is fatal is raised, once, and not handed to ``error_cb``. The next event finds it again.
+                self._log.error("the Kafka producer: {error}", error=problem.args[0].str())
             except Exception:
                 self._log.failure("the producer could not be polled; trying again")
             # Whoever comes between the two looks is served by the call that is on its way, or by the next turn.

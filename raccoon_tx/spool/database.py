@@ -241,13 +241,6 @@ class Database:
         with _told(self.path):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def needed(self) -> int:
-        """Bytes of the file that are in use."""
-        with _told(self.path):
-            names = ("page_count", "freelist_count", "page_size")
-            count, free, size = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
-            return int((count - free) * size)
-
     def has_room(self) -> bool:
         """Whether a batch of usual size would fit under the limit."""
         with _told(self.path):

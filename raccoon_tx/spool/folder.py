@@ -114,7 +114,7 @@ class Folder:
                 return True
         except FileNotFoundError:
             pass
-        if self.free() < self.min_free + 2 * size:
+        if self.free() < self.min_free + size + size // 2:
             return False
         part = self.ballast.with_name(BALLAST + ".part")
         try:

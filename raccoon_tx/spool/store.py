@@ -101,6 +101,11 @@ class Store(Service):
         """Whether a row can be put now."""
         return self._why() == ""
 
+    @property
+    def waiting(self) -> int:
+        """Rows that were put and are not on the disk yet."""
+        return self._queued
+
     def _why(self) -> str:
         if not self.running or self._box is None:
             return "stopped"

@@ -18,6 +18,8 @@ from raccoon_tx.spool.folder import Folder
 
 #: Bytes and rows after which a transaction is enough: the last one of it has to wait for the first.
 LARGEST, MOST = 4 * 1024 * 1024, 500
+#: Rows that are deleted at once where every page counts.
+STEP = 16
 #: Seconds between two looks at what changes slowly.
 LOOK_INTERVAL = 0.5
 #: Seconds between two attempts to lay the ballast down again.
@@ -87,7 +89,6 @@ class Writer:
     _status: Status = field(factory=Status, init=False)
     _looked: float | None = field(default=None, init=False)
     _ballast_due: float = field(default=0.0, init=False)
-    _shrink_due: float = field(default=0.0, init=False)
 
     def turn(self, orders: Sequence[Order]) -> tuple[list[tuple[Callable[[Any], None], Any]], Status]:
         """Carry out some orders. :return: whom to call with what, and how things are."""
@@ -119,18 +120,26 @@ class Writer:
             changes.put = []
         if changes and not self._apply(changes):
             # Only deletions make room; what needs some must not keep them from it.
-            for part in (Changes(deleted=changes.deleted), Changes(replaced=changes.replaced, buried=changes.buried)):
-                if part and not self._apply(part) and not self._with_reserve(part):
-                    self._left.deleted += part.deleted
-                    self._left.replaced += part.replaced
-                    self._left.buried += part.buried
+            self._left.deleted += self._delete(changes.deleted)
+            rest = Changes(replaced=changes.replaced, buried=changes.buried)
+            if rest and not self._apply(rest):
+                self._left.replaced += rest.replaced
+                self._left.buried += rest.buried
         return False
 
-    def _with_reserve(self, changes: Changes) -> bool:
-        """Make changes on a disk that is full: for this the ballast was there."""
+    def _delete(self, rows: list[int]) -> list[int]:
+        """Delete rows; on a disk that is full with the room of the ballast, which was there for this, and in steps
+        that need little of it. :return: those that are left."""
+        if not rows or self._apply(Changes(deleted=rows)):
+            return []
+        if self._status.trouble != FULL:
+            return rows
         self._ballast_due = self._now() + BALLAST_INTERVAL
-        full = self._status.trouble == FULL
-        return full and self._folder.drop_ballast() and self._home() and self._apply(changes)
+        self._folder.drop_ballast()
+        for start in range(0, len(rows), STEP):
+            if not self._home() or not self._apply(Changes(deleted=rows[start : start + STEP])):
+                return rows[start:]
+        return []
 
     def _apply(self, changes: Changes) -> bool:
         began = self._now()
@@ -143,7 +152,9 @@ class Writer:
             self._complain(ERROR, str(problem))
             return False
         self._status.seconds = self._now() - began
-        if self._status.trouble == ERROR or (self._status.trouble == FULL and changes.deleted):
+        if self._status.trouble == ERROR or (
+            self._status.trouble == FULL and changes.deleted and self._folder.ballast.exists()
+        ):
             self._status.trouble = self._status.text = ""
         return True
 
@@ -173,21 +184,19 @@ class Writer:
             status.trouble = status.text = ""
 
     def _has_room_again(self) -> bool:
-        """Whether what was full may be so no more. The write-ahead log may be what has the last room."""
-        if not self._home():
-            return False
+        """Whether what was full is so no more. Without its reserve it would be full for good the next time; the last
+        room may be with the write-ahead log, or with a file that has nothing in it."""
         try:
-            return (self._folder.free() >= LARGEST // 4 or self._shrunk()) and self._database.has_room()
-        except (Full, Broken, Corrupt, OSError):
+            self._database.checkpoint()
+            if not self._folder.put_ballast():
+                if self._database.oldest():
+                    return False
+                self._database.shrink()
+                if not self._folder.put_ballast():
+                    return False
+            return self._folder.free() >= self._folder.reserve // 4 and self._database.has_room()
+        except (Full, Broken, Corrupt):
             return False
-
-    def _shrunk(self) -> bool:
-        """Give the disk back what the file has no need for, if that is soon done; and whether it helped."""
-        if self._now() < self._shrink_due or self._database.needed() > self._folder.free() // 2:
-            return False
-        self._shrink_due = self._now() + BALLAST_INTERVAL
-        self._database.shrink()
-        return self._folder.free() >= LARGEST // 4
 
     def _read(self, order: ReadOrder) -> list[Put]:
         # What could not be deleted was delivered all the same.

@@ -52,9 +52,9 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},BEHIND://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},BEHIND://127.0.0.1:{front}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=true
 num.partitions=4
@@ -121,7 +121,7 @@ def jars() -> Path:
     return cache
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports nobody listens on, below the range the kernel takes the near end of connections from.
 
     A client that keeps trying an address of that range, while nobody listens there, ends up connected to itself
@@ -145,11 +145,14 @@ class KafkaNode:
     """One Kafka node, controller and broker in one; its address and data stay the same over stop and start.
 
     :ivar folder: holds settings, data and ``kafka.log``; a temporary one, gone after `close`.
-    :ivar bootstrap: the address for clients.
+    :ivar front: the port of a proxy that passes everything on to ``behind``: who asks there is sent there again.
+    :ivar bootstrap: the address for clients. :ivar behind: a second port, for a proxy.
     """
 
+    front: int | None = None
     folder: Path = field(init=False)
     bootstrap: str = field(init=False)
+    behind: int = field(init=False)
     _command: list[str] = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _keeper: Thread | None = field(default=None, init=False)
@@ -158,10 +161,12 @@ class KafkaNode:
         java, libraries = _program("java", "JAVA_HOME", "default-jre-headless"), jars()
         self.folder = Path(tempfile.mkdtemp(prefix="kafka-node-"))
         atexit.register(self.close)
-        port, controller = _free_ports(2)
+        port, self.behind, controller = free_ports(3)
         self.bootstrap = f"127.0.0.1:{port}"
+        front = self.front or self.behind
         properties = self.folder / "server.properties"
-        properties.write_text(PROPERTIES.format(port=port, controller=controller, data=self.folder / "data"))
+        ports = {"port": port, "behind": self.behind, "front": front, "controller": controller}
+        properties.write_text(PROPERTIES.format(**ports, data=self.folder / "data"))
         logging = self.folder / "log4j2.properties"
         logging.write_text(LOGGING)
         # A quick start matters more here than a fast server: no second compiler, no parallel collector.

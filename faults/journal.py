@@ -1,0 +1,87 @@
+"""What clients know: every event has a number of its own, and is ok, fail or unknown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+
+from attrs import define, field, frozen
+
+from tests.integration.batches import Batch, Event
+
+#: The type of all events, and how many there are in a batch.
+KIND, EVENTS = "numbered", 5
+
+#: Success was answered; something else was answered; nothing was (the connection broke, or the time was over).
+OK, FAIL, UNKNOWN = "ok", "fail", "unknown"
+
+
+@frozen
+class Number:
+    """An event: who sent it, on which of its connections, as which of all its events. In Kafka it is text."""
+
+    client: str
+    connection: int
+    serial: int
+
+    def __str__(self) -> str:
+        return f"{self.client}/{self.connection}/{self.serial}"
+
+    @classmethod
+    def read(cls, value: bytes) -> Number:
+        """:raises ValueError: nobody sent that."""
+        client, connection, serial = value.decode().split("/")
+        return cls(client, int(connection), int(serial))
+
+
+@define(eq=False)
+class Journal:
+    """Of one client.
+
+    :ivar answered: every event it sent, and what became of it; UNKNOWN until there is an answer.
+    :ivar successes: when (monotonic) success was answered. :ivar slowest: seconds that an answer took.
+    :ivar strange: answers that no server may give.
+    """
+
+    client: str
+    answered: dict[str, str] = field(factory=dict)
+    successes: list[float] = field(factory=list)
+    slowest: float = 0.0
+    strange: list[str] = field(factory=list)
+    refusals: dict[str, int] = field(factory=dict)
+    _began: dict[str, float] = field(factory=dict)
+    _serial: int = 0
+
+    def next_batch(self, connection: int, padding: int = 0) -> Batch:
+        """One that was not sent before."""
+        numbers = [str(Number(self.client, connection, self._serial + index)) for index in range(EVENTS)]
+        self._serial += EVENTS
+        for number in numbers:
+            self.answered[number] = UNKNOWN
+        self._began[numbers[0]] = time.monotonic()
+        return Batch(numbers[0], *(Event(KIND, number.encode()) for number in numbers))
+
+    def note(self, batch: Batch, outcome: str, reason: str = "") -> None:
+        """What was answered to a batch."""
+        now = time.monotonic()
+        self.slowest = max(self.slowest, now - self._began.pop(batch.guid))
+        for event in batch.events:
+            self.answered[event.value.decode()] = outcome
+        if outcome == OK:
+            self.successes.append(now)
+        elif outcome == FAIL:
+            self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def withdraw(self, batch: Batch) -> None:
+        """It was never sent: nobody listened. Should it be in Kafka all the same, nobody sent it."""
+        self._began.pop(batch.guid)
+        for event in batch.events:
+            del self.answered[event.value.decode()]
+
+
+def longest_gap(journals: Iterable[Journal], began: float, ended: float) -> float:
+    """Seconds in which nobody was answered with success."""
+    moments = sorted(moment for journal in journals for moment in journal.successes if began <= moment <= ended)
+    edges = [began, *moments, ended]
+    return max(after - before for before, after in pairwise(edges))

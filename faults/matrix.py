@@ -1,0 +1,138 @@
+"""The rows of the reliability matrix: what each is about, and where it is shown.
+
+A row that is played here has its figures in the table of the page. The others name the tests that show them, or say
+that nothing does.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class Row:
+    """:ivar case: what happens. :ivar expected: what has to come of it. :ivar tests: that show it, beside what is
+    played; empty: none do."""
+
+    number: str
+    case: str
+    expected: str
+    tests: tuple[str, ...] = ()
+
+
+_I, _C = "integration/", "conformance/"
+
+ROWS = (
+    Row("A1", "SIGTERM under load", "status 0, nothing lost", (f"{_I}test_faults.py::test_sigterm_under_load",)),
+    Row("A2", "SIGTERM while Kafka is away", "all in the spool, status 0, the next start drains it",
+        (f"{_I}test_spool.py::test_stopped_without_kafka",)),
+    Row("A3", "a second SIGTERM", "a quick end, nothing lost", (f"{_I}test_faults.py::test_second_signal",)),
+    Row("A4", "SIGKILL under load", "nothing lost", (f"{_I}test_spool.py::test_killed",)),
+    Row("A5", "SIGKILL while draining", "sent again, nothing lost"),
+    Row("A6", "SIGSTOP for seconds, SIGCONT, SIGHUP", "clients go on", (f"{_I}test_faults.py::test_sighup",)),
+    Row("A7", "a start without Kafka", "starts, spools, delivers when Kafka comes",
+        (f"{_I}test_faults.py::test_away_at_start",)),
+    Row("A8", "mistakes in the configuration", "a status other than 0, each mistake named, no port opened",
+        (f"{_I}test_commands.py::test_all_mistakes", f"{_C}test_s13_configuration.py::test_s13_1_bad_value")),
+    Row("A9", "a port is taken", "a status other than 0, the port named",
+        (f"{_I}test_commands.py::test_taken_port", f"{_I}test_workers.py::test_port_taken")),
+    Row("A10", "the spool's folder is missing, unwritable, corrupt, in use", "no start; corrupt: moved aside",
+        ("test_spool_database.py::test_no_folder", "test_spool_database.py::test_unwritable",
+         "test_spool_database.py::test_locked", f"{_I}test_spool.py::test_corrupt")),
+    Row("A11", "fewer file descriptors than connections allowed", "said at the start"),
+    Row("A12", "nobody reads the log, or its disk is full", "goes on serving"),
+    Row("A13", "19,000 clients come back at once", "all are served"),
+    Row("B1", "Kafka is cut off", "the spool takes over; no refusals"),
+    Row("B2", "connections to Kafka are reset, also in a request", "nobody notices"),
+    Row("B3", "connections to Kafka stand and nothing comes", "recovers"),
+    Row("B4", "Kafka's confirmations are lost", "no duplicates"),
+    Row("B5", "Kafka is 300 ms away", "later answers, no more"),
+    Row("B6", "leader change, passing errors of brokers", "nobody notices", (f"{_I}test_promise.py::test_errors",)),
+    Row("B7", "one of three brokers is down", "goes on", (f"{_I}test_promise.py::test_one_of_three",)),
+    Row("B8", "the topic does not exist", "a clear error; others are not held up; delivered if it comes",
+        ("test_spool_drain.py::test_unknown_topic", f"{_C}test_s18_faults.py::test_s18_34_unknown_topic")),
+    Row("B9", "not authorised, invalid record", "put to the dead after one try alone",
+        ("test_spool_drain.py::test_poison",)),
+    Row("B10", "an event too large for the producer", "refused, and it is named",
+        (f"{_C}test_s09_routing.py::test_s09_too_large_for_the_producer",)),
+    Row("B11", "an event too large for the broker", "only that one fails",
+        (f"{_C}test_s07_acknowledgement.py::test_s07_4_too_large_for_the_broker",
+         "test_spool_drain.py::test_poison_survives_its_neighbour")),
+    Row("B12", "a fatal error of the producer", "made anew, everything is delivered",
+        (f"{_I}test_promise.py::test_fatal_error",)),
+    Row("B13", "Kafka ends by SIGKILL and starts again", "recovers"),
+    Row("B14", "the producer has no room", "to the spool"),
+    Row("B15", "an outage longer than the spool", "refusals, nothing lost, recovers by itself"),
+    Row("B16", "an event that was given up", "answered as failed; it may be there",
+        (f"{_I}test_faults.py::test_outage",)),
+    Row("B17", "some events of a batch fail", "the answer names them",
+        (f"{_C}test_s07_acknowledgement.py::test_s07_3_some_failed",)),
+    Row("B18", "one address of the list is dead", "works"),
+    Row("C1", "the disk is full", "refusals; what is there drains", (f"{_I}test_spool.py::test_full_disk",)),
+    Row("C2", "the spool is full", "refusals; nothing is dropped", ("test_spool_store.py::test_full",)),
+    Row("C3", "fsync fails", "that batch is not acknowledged", ("test_spool_store.py::test_write_error",)),
+    Row("C4", "a slow disk", "later answers, no more"),
+    Row("C5", "a torn or damaged log of the database", "all whole commits are there",
+        ("test_spool_database.py::test_torn", "test_spool_database.py::test_flipped_bits")),
+    Row("C6", "a damaged row", "put to the dead, the rest drains", ("test_spool_drain.py::test_damaged",)),
+    Row("C7", "a million rows at the start", "starts in seconds; live traffic goes first",
+        ("test_spool_drain.py::test_beside_live_traffic",)),
+    Row("C8", "grown, then empty", "room is used again", ("test_spool_database.py::test_space_is_reused",)),
+    Row("C9", "random puts, commits, crashes and drains against a model", "no difference", ("test_spool_model.py",)),
+    Row("D1", "too many connections", "code 4, close 1008", (f"{_C}test_s05_websocket.py::test_s05_2_limit",)),
+    Row("D2", "one identity twice, and many at once", "exactly one stays", ("test_connections.py::test_crowd",)),
+    Row("D3", "an identity comes back while its old connection is half-open", "the old one is found dead",
+        (f"{_C}test_s05_websocket.py::test_s05_2_probe_dead",)),
+    Row("D4", "a half-open client", "closed in time", (f"{_I}test_vectors.py::test_vector_24_silent",)),
+    Row("D5", "a client does not read its answers", "paused, then closed; others are not held up",
+        (f"{_C}test_s18_faults.py::test_s18_01_slow_reader",)),
+    Row("D6", "a flood of pings", "bounded"),
+    Row("D7", "endless and empty fragments", "bounded"),
+    Row("D8", "silent connections, endless heads", "closed", (f"{_I}test_tls.py::test_silence",)),
+    Row("D9", "heads and bodies that drip", "closed at the deadline",
+        (f"{_C}test_s04_rest.py::test_s04_3_head_late", f"{_C}test_s04_rest.py::test_s04_3_body_late")),
+    Row("D10", "3,000 raw connections", "others are served"),
+    Row("D11", "19,000 idle connections", "served"),
+    Row("D12", "no file descriptors left", "the spool and Kafka go on"),
+    Row("D13", "the clock is set", "no timer is frozen", ("test_reactor.py::test_monotonic",)),
+    Row("D14", "200 connections a second for minutes", "no leak",
+        (f"{_C}test_s18_faults.py::test_s18_03_04_coming_and_going",)),
+    Row("D15", "a client goes with its batch in flight", "it is delivered",
+        (f"{_I}test_bad_input.py::test_vanishing_clients",)),
+    Row("D16", "a page of another origin", "403", (f"{_C}test_s10_cors.py::test_s10_2_origin",)),
+    Row("E1", "too large", "1009, 413, RESOURCE_EXHAUSTED", (f"{_I}test_bad_input.py::test_too_large_by_rest",
+        f"{_I}test_bad_input.py::test_too_large_by_websocket", f"{_I}test_bad_input.py::test_too_large_by_grpc")),
+    Row("E2", "compression bombs", "refused", (f"{_C}test_s04_rest.py::test_s04_2_bomb",
+        f"{_I}test_websocket_extras.py::test_bomb")),
+    Row("E3", "too many events in a batch", "code 2", (f"{_I}test_bad_input.py::test_too_many_events",)),
+    Row("E4", "no events, no guid, no time", "as the contract says", (f"{_C}test_s02_messages.py::test_s02_1_empty",)),
+    Row("E5", "JSON that is not", "code 2, never 500", ("test_codec_json.py::test_any_bytes",)),
+    Row("E6", "base64 that is not", "code 2", ("test_codec_json.py::test_not_base64",)),
+    Row("E7", "protobuf that is not", "code 2", ("test_codec_protobuf.py::test_any_bytes",)),
+    Row("E8", "odd content types", "415", (f"{_I}test_bad_input.py::test_content_types",)),
+    Row("E9", "control bytes in identities", "code 2", (f"{_I}test_bad_input.py::test_bad_identity",)),
+    Row("E10", "header injection", "nothing is reflected"),
+    Row("E11", "request smuggling", "400 and close", (f"{_I}test_bad_input.py::test_bad_framing",)),
+    Row("E12", "unknown paths and methods", "404, 405", (f"{_C}test_s01_routes.py::test_s01_other_method",)),
+    Row("E13", "text and binary frames in turn", "each in its own", (f"{_I}test_transports.py::test_mixed_frames",)),
+    Row("E14", "types that are no topics", "code 2", (f"{_I}test_bad_input.py::test_illegal_types",)),
+    Row("E15", "endless types", "a cap", (f"{_C}test_s09_routing.py::test_s09_topic_cap",)),
+    Row("E16", "endless groups", "a cap of label values", (f"{_C}test_s12_metrics.py::test_s12_4_cap",)),
+    Row("E17", "one guid again and again", "one delivery",
+        (f"{_C}test_s08_deduplication.py::test_s08_in_a_connection",)),
+    Row("E18", "absurd times", "accepted", (f"{_C}test_s18_faults.py::test_s18_32_sent_time",)),
+    Row("E19", "floods of HTTP/2 frames", "served all through"),
+    Row("E20", "preflights of odd origins", "only the configured are echoed",
+        (f"{_C}test_s10_cors.py::test_s10_1_origins_are_compared_exactly",)),
+    Row("F1", "line ends in what is logged", "no forged lines", (f"{_C}test_s15_life.py::test_s15_4_no_forged_lines",)),
+    Row("F2", "secrets in the log", "masked", (f"{_C}test_s13_configuration.py::test_s13_3_masked",)),
+    Row("F3", "what clients are told of bugs", "fixed texts", (f"{_I}test_grpc_calls.py::test_bug",)),
+    Row("F4", "the metrics' address", "its own", (f"{_C}test_s01_routes.py::test_s01_metrics_only_when_enabled",)),
+    Row("F5", "version banners", "none"),
+    Row("F6", "health routes", "true", (f"{_I}test_health.py::test_kafka_away",)),
+    Row("F7", "ports for debugging", "none", (f"{_C}test_s01_routes.py::test_s01_no_profiling_port",)),
+    Row("F8", "a soak with random faults", "nothing lost, flat memory"),
+    Row("F9", "TLS handshakes that stand or are wrong", "closed", (f"{_I}test_tls.py::test_mistakes",)),
+    Row("F10", "too many calls", "RESOURCE_EXHAUSTED at once", (f"{_I}test_grpc_extras.py::test_overload",)),
+    Row("F11", "unhandled errors in any log of all this", "none"),
+)  # fmt: skip

@@ -1,0 +1,256 @@
+"""The rows of the matrix that are played: a function each, named after its row. Most are told how often or how long."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from statistics import median
+
+from faults.small_disk import filled
+from faults.stage import Stage
+from tests.integration.load import eventually
+
+
+def a1_sigterm_under_load(stage: Stage, times: int) -> None:
+    """SIGTERM at random moments under load: the server ends with 0, and the next one goes on."""
+    took = []
+    for _ in range(times):
+        clients = stage.begin(0) if not stage.clients else stage.clients[0]
+        if stage.server is None:
+            stage.start()
+        clients.wait_for_more(2)
+        stage.pause(0.0, 0.7)
+        before = time.monotonic()
+        status = stage.end()
+        took.append(time.monotonic() - before)
+        stage.require(status == 0, f"SIGTERM under load ended with status {status}")
+    stage.notes.update(stops=times, stop_median=median(took), stop_longest=max(took))
+
+
+def a2_sigterm_without_kafka(stage: Stage, times: int) -> None:
+    """SIGTERM while Kafka is away: with a spool everything is in it, the status is 0, and the next start drains it."""
+    took, spooled = [], 0
+    for _ in range(times):
+        clients = stage.begin(0) if not stage.clients else stage.clients[0]
+        if stage.server is None:
+            stage.start()
+        clients.wait_for_more(2)
+        stage.kafka.proxy.refuse()
+        stage.pause(0.2, 1.5)
+        spooled = max(spooled, stage.spooled())
+        before = time.monotonic()
+        status = stage.end()
+        took.append(time.monotonic() - before)
+        allowed = (0,) if stage.mode.spool else (0, 3)
+        stage.require(status in allowed, f"SIGTERM without Kafka ended with status {status}")
+        stage.kafka.heal()
+    stage.notes.update(stops=times, stop_median=median(took), stop_longest=max(took), most_spooled=spooled)
+
+
+def a3_second_signal(stage: Stage, times: int) -> None:
+    """A second SIGTERM while the first one waits: a quick end, and what was acknowledged is kept."""
+    took = []
+    for number in range(times):
+        clients = stage.begin(0) if not stage.clients else stage.clients[0]
+        if stage.server is None:
+            stage.start()
+        clients.wait_for_more(2)
+        if number % 2:
+            stage.kafka.proxy.refuse()
+            stage.pause(0.1, 0.5)
+        server = stage.server
+        assert server is not None
+        server.signal()
+        stage.pause(0.05, 0.3)
+        before = time.monotonic()
+        stage.end()
+        took.append(time.monotonic() - before)
+        stage.kafka.heal()
+    stage.notes.update(stops=times, stop_median=median(took), stop_longest=max(took))
+
+
+def a4_sigkill_under_load(stage: Stage, times: int) -> None:
+    """SIGKILL at random moments under load, and a start."""
+    for _ in range(times):
+        clients = stage.begin(0) if not stage.clients else stage.clients[0]
+        if stage.server is None:
+            stage.start()
+        clients.wait_for_more(2)
+        stage.pause(0.0, 0.5)
+        stage.end(signal.SIGKILL)
+    stage.notes.update(kills=times)
+
+
+def a5_sigkill_while_draining(stage: Stage, times: int) -> None:
+    """Batches of an outage are in the spool; Kafka is back; SIGKILL at random moments before the spool is empty."""
+    kills = within = 0
+    while kills < times:
+        clients = stage.begin(0) if not stage.clients else stage.clients[0]
+        if stage.server is None:
+            stage.start()
+        stage.kafka.proxy.refuse()
+        had = clients.acknowledged
+        eventually(lambda had=had, clients=clients: clients.acknowledged > had + 300, 60.0)  # type: ignore[misc]
+        stage.kafka.proxy.latency(0.02)  # or there is no moment in which to kill
+        stage.kafka.proxy.heal()
+        for _ in range(4):
+            if kills == times:
+                break
+            stage.pause(0.0, 0.6)
+            within += stage.spooled() > 0
+            stage.end(signal.SIGKILL)
+            kills += 1
+            stage.start()
+    stage.notes.update(kills=kills, with_rows_left=within)
+
+
+def a6_stopped_and_continued(stage: Stage, seconds: float) -> None:
+    """SIGSTOP, and SIGCONT after seconds: clients go on."""
+    clients = stage.begin()
+    server = stage.server
+    assert server is not None
+    server.signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    server.signal(signal.SIGCONT)
+    clients.wait_for_more()
+    server.signal(signal.SIGHUP)
+    clients.wait_for_more()
+
+
+def a7_kafka_down_at_start(stage: Stage, seconds: float) -> None:
+    """A start without Kafka: with a spool batches are taken at once; when Kafka comes everything is delivered."""
+    stage.kafka.proxy.refuse()
+    clients = stage.begin(5 if stage.mode.spool else 0)
+    time.sleep(seconds)
+    stage.kafka.heal()
+    before = time.monotonic()
+    clients.wait_for_more()
+    stage.drained()
+    stage.notes.update(well_after=time.monotonic() - before)
+
+
+def b1_cut(stage: Stage, seconds: float) -> None:
+    """Kafka's connections are cut and refused for seconds."""
+    clients = stage.begin(20)
+    stage.kafka.proxy.refuse()
+    time.sleep(seconds)
+    stage.kafka.heal()
+    clients.wait_for_more(20)
+
+
+def b2_reset(stage: Stage, times: int) -> None:
+    """Connections are reset, every second time in the middle of a request."""
+    clients = stage.begin(20)
+    for number in range(times):
+        stage.pause(0.1, 0.6)
+        (stage.kafka.proxy.reset_in_request if number % 2 else stage.kafka.proxy.reset)()
+    clients.wait_for_more(20)
+    stage.notes.update(resets=times)
+
+
+def b3_black_hole(stage: Stage, seconds: float) -> None:
+    """Connections stand, and nothing comes."""
+    clients = stage.begin(20)
+    stage.kafka.proxy.black_hole()
+    time.sleep(seconds)
+    stage.kafka.heal()
+    clients.wait_for_more(20)
+
+
+def b4_lost_acks(stage: Stage, seconds: float) -> None:
+    """Kafka has the records, and its word does not arrive."""
+    clients = stage.begin(20)
+    stage.kafka.proxy.drop_answers()
+    time.sleep(seconds)
+    stage.kafka.heal()
+    clients.wait_for_more(20)
+
+
+def b5_latency(stage: Stage, seconds: float) -> None:
+    """300 ms more in each direction."""
+    clients = stage.begin(20)
+    stage.kafka.proxy.latency(0.3)
+    time.sleep(seconds)
+    stage.kafka.heal()
+    clients.wait_for_more(20)
+
+
+def b13_kafka_killed(stage: Stage, seconds: float) -> None:
+    """Kafka itself is ended by SIGKILL, and started again on what it has."""
+    clients = stage.begin(20)
+    stage.kafka.node.kill()
+    time.sleep(seconds)
+    before = time.monotonic()
+    stage.kafka.heal()
+    clients.wait_for_more(20)
+    stage.notes.update(well_after=time.monotonic() - before)
+
+
+def b15_outage_longer_than_the_spool(stage: Stage, seconds: float) -> None:
+    """The spool fills up: what it has no room for is refused, what it took is kept, and it recovers by itself."""
+    clients = stage.begin(5)
+    stage.kafka.proxy.refuse()
+    refused = lambda: sum(sum(journal.refusals.values()) for journal in clients.journals)  # noqa: E731
+    eventually(lambda: refused() > 20, 90.0)
+    time.sleep(seconds)
+    stage.kafka.heal()
+    before = time.monotonic()
+    clients.wait_for_more(5)
+    stage.notes.update(refused_batches=refused(), well_after=time.monotonic() - before)
+
+
+def c1_disk_full(stage: Stage, seconds: float) -> None:
+    """Kafka is away, and others take the disk of the spool to the last byte: batches are refused, what is there
+    drains when Kafka is back, although the disk is still full, and then there is room again."""
+    clients = stage.begin(5)
+    stage.kafka.proxy.refuse()
+    eventually(lambda: stage.spooled() > 50)
+    disk = Path(str(stage.settings["spool.path"])).parent
+    with filled(disk):
+        refused = lambda: sum(sum(journal.refusals.values()) for journal in clients.journals)  # noqa: E731
+        eventually(lambda: refused() > 20, 60.0)
+        time.sleep(seconds)
+        stage.notes.update(rows_at_full=stage.spooled())
+        stage.kafka.heal()
+        before = time.monotonic()
+        if stage.mode.ack == 2:  # every batch needs the disk
+            eventually(lambda: stage.spooled() == 0, 60.0)
+        else:
+            clients.wait_for_more(5)
+        stage.notes.update(refused_batches=refused(), well_after=time.monotonic() - before)
+    clients.wait_for_more(5)
+
+
+def f8_soak(stage: Stage, seconds: float) -> None:
+    """One fault after another, chosen by the seed, for as long as it is told; and the slope of the memory."""
+    clients = stage.begin(20)
+    proxy, node = stage.kafka.proxy, stage.kafka.node
+    began, faults = time.monotonic(), 0
+    short = [proxy.refuse, proxy.black_hole, proxy.drop_answers, lambda: proxy.latency(stage.rng.uniform(0.05, 0.5))]
+    while time.monotonic() < began + seconds:
+        kind = stage.rng.random()
+        if kind < 0.25:
+            (proxy.reset if kind < 0.12 else proxy.reset_in_request)()
+        elif kind < 0.9:
+            stage.rng.choice(short)()
+            stage.pause(0.2, 4.0)
+        else:
+            node.kill()
+            stage.pause(0.0, 3.0)
+        stage.kafka.heal()
+        faults += 1
+        clients.wait_for_more(3)
+        stage.pause(0.0, 2.0)
+    stage.notes.update(faults=faults, memory_slope=_slope(stage.memory, began + seconds / 4))
+
+
+def _slope(samples: list[tuple[float, int]], since: float) -> float:
+    """Bytes a second, by least squares, of the samples since a moment."""
+    taken = [(when, size) for when, size in samples if when >= since]
+    if len(taken) < 3:
+        return 0.0
+    middle = sum(when for when, _ in taken) / len(taken)
+    mean = sum(size for _, size in taken) / len(taken)
+    spread = sum((when - middle) ** 2 for when, _ in taken)
+    return sum((when - middle) * (size - mean) for when, size in taken) / spread
