@@ -93,9 +93,13 @@ class Clients:
             patience,
         )
 
+    def enough(self) -> None:
+        """Begin nothing new."""
+        self._enough.set()
+
     def finish(self) -> None:
         """Let every client get its last answer, if it still can."""
-        self._enough.set()
+        self.enough()
         deadline = time.monotonic() + 45.0
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))

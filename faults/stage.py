@@ -262,7 +262,7 @@ class Stage:
         self._over.set()
         self.kafka.heal()
         for clients in self.clients:
-            clients._enough.set()
+            clients.enough()
         if self.server is not None:
             with suppress(AssertionError):
                 self.end(signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -70,8 +71,17 @@ class PlanTests(SynchronousTestCase):
     def test_rows(self) -> None:
         """All that is played is a row of the matrix, which has 87, each once."""
         numbers = [row.number for row in ROWS]
+        self.assertEqual(len(numbers), 87)
         self.assertEqual(len(numbers), len(set(numbers)))
         self.assertEqual({each.row for each in PLAN} - set(numbers), set())
+
+    def test_tests(self) -> None:
+        """The tests that the matrix names are there."""
+        here = Path(__file__).parent
+        for row in ROWS:
+            for test in row.tests:
+                path, _, name = test.partition("::")
+                self.assertIn(f"def {name}(" if name else "", (here / path).read_text("utf-8"), f"{row.number}: {test}")
 
 
 @contextlib.contextmanager

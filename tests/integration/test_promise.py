@@ -5,15 +5,17 @@ The scenarios with a network need a real Kafka behind the proxy; those with the 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from faults.plan import PLAN, Play
 from faults.report import line
 from faults.stage import Kafka, Mode, kafka
-from tests.integration.clients import WAYS
+from tests.integration.clients import WAYS, request
 from tests.integration.load import KIND, Load, eventually, summary
 from tests.integration.mock_cluster import PRODUCE, MockCluster
 from tests.integration.server import Process, Topics, process
@@ -88,13 +90,13 @@ def test_one_of_three() -> None:
         cluster.broker_up(2)
 
 
-def test_fatal_error(tmp_path: object) -> None:
+def test_fatal_error(tmp_path: Path) -> None:
     """A producer that is told that its sequence is broken never works again: the server makes another one, and what
     the first one had is delivered."""
     with MockCluster() as cluster:
         topics = Topics(cluster.bootstrap)
         cluster.create_topic(topics.topic(KIND), 1)
-        settings = {"spool.path": f"{tmp_path}/spool", "spool.min_free_bytes": 0}
+        settings: dict[str, object] = {"spool.path": tmp_path / "spool", "spool.min_free_bytes": 0}
         with process(topics, 1, settings) as server:
             load = Load(server)
             load.wait_for_more()
@@ -112,10 +114,6 @@ def test_fatal_error(tmp_path: object) -> None:
 
 def _drained(server: Process) -> None:
     """Wait until the spool is empty."""
-    import json
-
-    from tests.integration.clients import request
-
     eventually(lambda: json.loads(request(server, "GET", "/readyz").body)["parts"]["spool"]["batches"] == 0)
 
 
