@@ -19,6 +19,7 @@ from raccoon_tx._version import __version__
 from raccoon_tx.config.flags import Flags, describe, help_rows, nearest, parse_flags
 from raccoon_tx.config.keys import KEYS, Key
 from raccoon_tx.config.kinds import BOOL
+from raccoon_tx.tools.commands import TOOLS
 
 # What a command alone needs is imported within it: most of them should answer at once.
 if TYPE_CHECKING:
@@ -215,6 +216,10 @@ def bench(
         return run(order)
     except (NoAddress, CannotMeasure) as problem:
         raise click.ClickException(str(problem)) from None
+
+
+for tool in TOOLS:
+    cli.add_command(tool)
 
 
 @cli.command("version")

@@ -56,7 +56,7 @@ PLAIN = {
 #: Put the parts together, or run them, so they may know everybody.
 ABOVE = {
     *("tap", "server", "runner", "demo", "demo_clients", "bench", "cli", "options", "signals", "reload", "process"),
-    "workers",
+    *("tools", "workers"),
 }
 
 #: What each room may know of the others, beside itself; everybody may know `model`, `settings`, `clock`, `logs`
@@ -167,17 +167,17 @@ class ImportTests(SynchronousTestCase):
         self.assertLessEqual(PLAIN, set(names))
 
     def test_only_codecs_read_messages(self) -> None:
-        """The generated messages are the codecs' business (and that of demo and bench, which play ordinary clients)."""
+        """The generated messages are the codecs' business, and that of those who play ordinary clients."""
         readers = {module for module, path in modules().items() if "_proto" in ours(path)}
-        known = {"codec.protobuf", "demo_clients", "bench.batches"}
+        known = {"codec.protobuf", "demo_clients", "bench.batches", "tools.events"}
         self.assertLessEqual({module for module in readers if room(module) != "_proto"}, known)
 
     def test_global_reactor(self) -> None:
         """Nobody imports the global reactor but those who run it."""
         users = {module for module, path in modules().items() if "twisted.internet.reactor" in imported(path)}
-        self.assertEqual(users, {"tap", "runner", "bench", "workers.child"})
+        self.assertEqual(users, {"tap", "runner", "bench", "tools.send", "workers.child"})
 
     def test_kafka_has_one_home(self) -> None:
         """The Kafka client is known to the publishers, and to those who check or show what it says."""
         users = {room(module) for module, path in modules().items() if "confluent_kafka" in str(imported(path))}
-        self.assertLessEqual(users, {"publishers", "config", "testing", "process", "demo", "demo_clients"})
+        self.assertLessEqual(users, {"publishers", "config", "testing", "process", "demo", "demo_clients", "tools"})

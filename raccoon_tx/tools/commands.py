@@ -1,0 +1,114 @@
+"""The tools as commands: what they take. What they do is imported when they do it."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+
+class _Tool(click.Command):
+    """Says what is wrong in one sentence."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        from raccoon_tx.bench.address import NoAddress
+        from raccoon_tx.tools.look import Trouble
+
+        try:
+            return super().invoke(ctx)
+        except (NoAddress, Trouble) as problem:
+            raise click.ClickException(str(problem)) from None
+
+
+@click.command("send", cls=_Tool)
+@click.argument("events", metavar="[EVENT... | -]", nargs=-1)
+@click.option("--type", "kind", required=True, metavar="TYPE", help="type of the events; it decides the topic")
+@click.option(
+    "--to",
+    metavar="URL",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    help="server: http://, ws:// or grpc://HOST:PORT, with TLS https://, wss:// or grpcs://",
+)
+@click.option("-f", "--file", metavar="FILE", help="send each line of a file as an event")
+@click.option("--id", "id_", metavar="ID", default="", help="id to send under; by default a new one")
+@click.option("--group", metavar="GROUP", default="", help="group to send under")
+@click.option(
+    "--id-header",
+    metavar="NAME",
+    envvar="SERVER_WEBSOCKET_CONN_ID_HEADER",
+    default="X-User-ID",
+    show_default=True,
+    help="header that carries the id",
+)
+@click.option(
+    "--group-header",
+    metavar="NAME",
+    envvar="SERVER_WEBSOCKET_CONN_GROUP_HEADER",
+    default="X-User-Group",
+    show_default=True,
+    help="header that carries the group",
+)
+@click.option("--batch", type=click.IntRange(1, 100_000), default=100, show_default=True, help="most events in a batch")
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 100),
+    default=4,
+    show_default=True,
+    help="most unanswered batches; with 1 the events keep their order",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="for a batch that may be accepted another time",
+)
+@click.option("--ca", type=click.Path(dir_okay=False), help="PEM file with certificates to trust")
+@click.option("--json", "as_json", is_flag=True, help="print the summary as JSON")
+def send(
+    events: tuple[str, ...],
+    kind: str,
+    to: str,
+    file: str | None,
+    id_: str,
+    group: str,
+    id_header: str,
+    group_header: str,
+    batch: int,
+    in_flight: int,
+    attempts: int,
+    ca: str | None,
+    as_json: bool,
+) -> int:
+    """Send events to a server.
+
+    Each EVENT is sent as it is; with --file, and with - for standard input, each line that is not blank. The status is
+    1 if not everything was accepted. A batch that gets no answer, or one with code 3 or 4, is sent again under the same
+    guid.
+    """
+    from raccoon_tx.bench.address import read_address
+    from raccoon_tx.tools import send as tool
+
+    if events and file is not None:
+        raise click.UsageError("give either EVENTs or --file, not both")
+    if not events and file is None:
+        raise click.UsageError("no events: give some, or --file FILE, or - for standard input")
+    if events == ("-",):
+        events, file = (), "-"
+    order = tool.Order(
+        address=read_address(to),
+        kind=kind,
+        values=[os.fsencode(event) for event in events],
+        file=file or "-",
+        headers=tool.headers(id_header, id_, group_header, group),
+        batch=batch,
+        lanes=in_flight,
+        attempts=attempts,
+        ca=ca,
+        as_json=as_json,
+    )
+    return tool.run(order)
+
+
+TOOLS = [send]
