@@ -111,4 +111,37 @@ def send(
     return tool.run(order)
 
 
-TOOLS = [send]
+@click.command("tail", cls=_Tool)
+@click.option("--type", "kind", metavar="TYPE", help="of the events; the topic follows from it")
+@click.option("--topic", metavar="TOPIC", help="to read; by default those of all types")
+@click.option("--brokers", metavar="HOST:PORT", help="Kafka to read from; by default that of the server here")
+@click.option("-n", "count", type=click.IntRange(1, 10_000), metavar="COUNT", help="end after so many records")
+@click.option("--new", is_flag=True, help="leave out what is in the topics already")
+@click.option("-c", "--config", "config_file", metavar="FILE", help="configuration of the server")
+@click.option("--json", "as_json", is_flag=True, help="print each record as a line of JSON")
+def tail(
+    kind: str | None,
+    topic: str | None,
+    brokers: str | None,
+    count: int | None,
+    new: bool,
+    config_file: str | None,
+    as_json: bool,
+) -> int:
+    """Show what arrives in the topics.
+
+    Begins with the last ten records that are there, or with the last COUNT, and goes on with those that come. Where
+    Kafka is, and how to log in there, it reads where `raccoon server` does: in the environment and in config.yaml.
+    Without a word there, it is the Kafka of the `raccoon demo`, or of the embedded publisher, that was started last.
+    """
+    if kind is not None and topic is not None:
+        raise click.UsageError("give either --type or --topic, not both")
+    from raccoon_tx.tools import tail as tool
+
+    order = tool.Order(
+        kind=kind, topic=topic, brokers=brokers, config_file=config_file, count=count, new=new, as_json=as_json
+    )
+    return tool.run(order)
+
+
+TOOLS = [send, tail]
