@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from raccoon_tx.config import Loaded
 
 #: For what `raccoon demo` needs and nobody has said.
-DEMO_DEFAULTS = {"publisher.type": "embedded", "server.websocket.conn.id_header": "X-User-ID"}
+DEMO_DEFAULTS = {
+    "publisher.type": "embedded",
+    "server.websocket.conn.id_header": "X-User-ID",
+    "server.websocket.conn.group_header": "X-User-Group",
+    "metric.prometheus.enabled": "true",
+}
 
 
 class _Commands(click.Group):

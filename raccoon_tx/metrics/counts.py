@@ -8,7 +8,7 @@ what makes no label: a text longer than any topic, or one that no encoding can w
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import random
 from typing import Any
 
@@ -196,7 +196,8 @@ class Counts:
         each event. :ivar acked: from an acknowledgement to its frame. :ivar answered: from a WebSocket message to its
         answer. :ivar client: statistics of the Kafka client, empty without any: ``txmsgs`` and ``txmsg_bytes`` are
         messages and bytes that were sent; ``brokers`` has for each label a tuple of the requests and the bytes that
-        went there and the average round trip in microseconds.
+        went there and the average round trip in microseconds. :ivar queue: says how many batches wait for room in the
+        producer, and how many it has that are not confirmed; nothing without a producer.
 
     :param histogram: what the observations go to.
     """
@@ -219,6 +220,7 @@ class Counts:
         self.answered = histogram()
         self.close_errors = 0
         self.client: Mapping[str, Any] = {}
+        self.queue: Callable[[], tuple[int, int]] | None = None
         self._most = most
         self._histogram = histogram
         self._groups: dict[str, GroupCounts] = {}

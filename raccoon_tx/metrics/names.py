@@ -85,6 +85,8 @@ KNOWN = (
     Family("server_pong_failure_total", COUNTER, _GROUP, "Answers to pings that could not be written to a WebSocket."),
     Family("conn_close_err_count", COUNTER, (), "Errors while a connection was closed."),
     Family("connections_count_current", GAUGE, _GROUP, "WebSocket connections that are open."),
+    Family("batches_waiting_current", GAUGE, (), "Batches that wait for room in the producer."),
+    Family("batches_in_flight_current", GAUGE, (), "Batches that the producer has and that are not confirmed yet."),
     Family("kafka_tx_messages_total", GAUGE, (), "Messages that the Kafka client has sent."),
     Family("kafka_tx_messages_bytes_total", GAUGE, (), "Bytes of the messages that the Kafka client has sent."),
     Family("kafka_brokers_tx_total", GAUGE, ("broker",), "Requests that were sent to a Kafka broker."),

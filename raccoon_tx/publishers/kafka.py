@@ -95,11 +95,15 @@ class KafkaPublisher(Service):
         super().startService()
         self._producer = self._connect(self._reach.error)
         self._reach.watch(self._producer)
+        self._accounts.counts.queue = self._queue
         if self._watch is not None:
             self._unwatch = self._watch(self._producer, self.serve, self._reports)
             self._flush_interval = max(self._flush_interval, RELAXED_INTERVAL)
         self._flushing = looping(self._clock, self.flush)
         self._flushing.start(self._flush_interval, now=False)
+
+    def _queue(self) -> tuple[int, int]:
+        return len(self._waiting), len(self._in_flight) + len(self._overdue)
 
     @property
     def state(self) -> tuple[bool, str]:

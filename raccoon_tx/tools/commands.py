@@ -144,4 +144,33 @@ def tail(
     return tool.run(order)
 
 
-TOOLS = [send, tail]
+@click.command("top", cls=_Tool)
+@click.option(
+    "--from",
+    "url",
+    metavar="URL",
+    default="http://127.0.0.1:9090/metrics",
+    show_default=True,
+    help="where the server offers its metrics",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 3600), default=2, show_default=True, help="between two looks at it"
+)
+@click.option("--once", is_flag=True, help="show one view and end, as where there is no terminal")
+@click.option("--json", "as_json", is_flag=True, help="print one view as JSON and end")
+def top(url: str, seconds: float, once: bool, as_json: bool) -> int:
+    """Watch a running server.
+
+    Shows events per second by group and type, connections, what waits, how long delivery takes, and what is refused and
+    why. The server has to offer metrics to Prometheus: --metric.prometheus.enabled; the demo does.
+    """
+    from raccoon_tx.tools import top as tool
+
+    if "://" not in url:
+        url = f"http://{url}"
+    if url.count("/") == 2:
+        url += "/metrics"
+    return tool.run(tool.Order(url=url, seconds=seconds, once=once, as_json=as_json))
+
+
+TOOLS = [send, tail, top]
