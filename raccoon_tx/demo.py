@@ -153,9 +153,9 @@ class Demo:
         self.status = GOOD
         self.say("\nEverything arrived.")
         if not self._once:
-            self._go_on(http, broker, header)
+            self._go_on(http, grpc, broker, header)
 
-    def _go_on(self, http: str, broker: str, header: str) -> None:
+    def _go_on(self, http: str, grpc: str, broker: str, header: str) -> None:
         body = json.dumps({"req_guid": "my-first", "events": [{"type": "click", "event_bytes": "aGVsbG8="}]})
         topic = self._settings.routing.pattern.replace("%s", "click", 1)
         self.say("\nSend one yourself:\n")

@@ -50,11 +50,14 @@ class Closable(Way, Protocol):
 
 @define(eq=False)
 class Line:
-    """:ivar open: connects; answers go to what it is given. :ivar patience: seconds that an answer may take."""
+    """:ivar open: connects; answers go to what it is given. :ivar patience: seconds that an answer may take.
+    :ivar ended: fires when the connection that was closed last is gone, where that is told.
+    """
 
     _clock: Clock
     _open: Callable[[Answers], Awaitable[Closable]]
     _patience: float = PATIENCE
+    ended: Deferred[None] | None = field(init=False, default=None)
     _way: Closable | None = field(init=False, default=None)
     _gone: Way | None = field(init=False, default=None)
     _farewell: Result | None = field(init=False, default=None)
@@ -145,6 +148,9 @@ class Line:
     def lost(self, way: Way, reason: str) -> None:
         """See `Answers`. What waits on it is told, and the next batch opens another."""
         self._gone = way
+        if self.ended is not None:
+            ended, self.ended = self.ended, None
+            ended.callback(None)
         if self._way is way or self._way is None:
             self._way = None
             self._fail_all(self._farewell or Result(reason, again=True, silent=True))
@@ -158,5 +164,6 @@ class Line:
         way, self._way = self._way, None
         if way is not None:
             self._gone = way
+            self.ended = Deferred()
             way.close()
             self._fail_all(Result("the connection was closed", again=True, silent=True))

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import uuid4
 
 import click
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import LoopingCall
@@ -34,6 +34,9 @@ GOOD, NOT_ALL_ACCEPTED = 0, 1
 
 #: Seconds between two looks at the progress.
 _GLANCE = 0.2
+
+#: Seconds that a server gets to close its side.
+_GOODBYE = 1.0
 
 
 @frozen(kw_only=True)
@@ -157,6 +160,14 @@ class Sending:
             showing.stop()
             for line in self._lines:
                 line.close()
+            await self._goodbye()
+
+    async def _goodbye(self) -> None:
+        """A WebSocket is closed by both sides."""
+        ended = self._lines[0].ended
+        if self._order.address.transport == "websocket" and ended is not None:
+            with suppress(TimeoutError):
+                await ended.addTimeout(_GOODBYE, self._reactor)
 
     async def _next(self) -> Packed | None:
         await self._reading.acquire()
