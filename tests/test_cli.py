@@ -60,7 +60,17 @@ class CommandTests(Case):
 
     def test_help_of_a_command(self) -> None:
         """Each command explains itself, in two ways."""
-        for name in (("server",), ("config", "print"), ("demo",), ("send",), ("tail",), ("top",), ("bench",), ("config",), ("completion",)):
+        for name in (
+            ("server",),
+            ("config", "print"),
+            ("demo",),
+            ("send",),
+            ("tail",),
+            ("top",),
+            ("bench",),
+            ("config",),
+            ("completion",),
+        ):
             status, output = self.run_command("help", *name)
             self.assertEqual((status, output), self.run_command(*name, "--help"))
             self.assertEqual(status, 0)

@@ -20,6 +20,9 @@ TIMEOUT, LARGEST = 5.0, 32_000_000
 #: How many types and groups, and how many reasons, are shown.
 MOST = 100
 
+#: Is there even if nothing has ever happened.
+_ALWAYS = "conn_close_err_count"
+
 Labels = Mapping[str, str]
 
 
@@ -76,7 +79,7 @@ def read(text: str, at: float, url: str = "it") -> Scrape:
                 samples.setdefault(sample.name, []).append((sample.labels, float(sample.value)))
     except (ValueError, KeyError, IndexError):
         raise Trouble(f"what {url} answers are not metrics") from None
-    if not any(name.startswith("batch_idle_in_channel") for name in samples):
+    if not any(name.startswith(_ALWAYS) for name in samples):
         raise Trouble(f"{url} has metrics, but not those of raccoon_tx")
     return Scrape(at, samples)
 
