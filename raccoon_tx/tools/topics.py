@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from raccoon_tx.tools.look import SOON, Progress, Trouble
 
 #: Seconds that Kafka gets for an answer, and that reading the end of the topics may take.
-TIMEOUT = 10.0
+TIMEOUT = 5.0
 
 #: Seconds between two looks for new topics and partitions.
 LOOK = 2.0
@@ -117,10 +117,7 @@ class Tail:
 
     def _look(self) -> list[TopicPartition]:
         """The partitions that were not there before. Naming a topic could make it, so all are asked for."""
-        try:
-            listed = self._consumer.list_topics(timeout=TIMEOUT)
-        except KafkaException as error:
-            raise Trouble(f"Kafka does not answer: {error.args[0].str()}; is it running there?") from None
+        listed = self._listed()
         self._looked = time.monotonic()
         new = []
         for name, topic in sorted(listed.topics.items()):
@@ -129,6 +126,17 @@ class Tail:
                 new += [TopicPartition(name, one) for one in sorted(topic.partitions) if (name, one) not in self._known]
         self._known.update((one.topic, one.partition) for one in new)
         return new
+
+    def _listed(self) -> Any:
+        limit = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                return self._consumer.list_topics(timeout=SOON)
+            except KafkaException as error:
+                if time.monotonic() >= limit:
+                    self._progress.end()
+                    raise Trouble(f"Kafka does not answer: {error.args[0].str()}; is it running there?") from None
+                self._progress.show("Kafka has not answered yet")
 
     def _ends(self, partition: TopicPartition) -> tuple[int, int]:
         try:
