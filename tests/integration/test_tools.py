@@ -6,14 +6,17 @@ import json
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.request import urlopen
 
 import pytest
 
 from tests.certificates import Authority
 from tests.integration.clients import GROUP_HEADER, HOST, ID_HEADER
-from tests.integration.server import PATIENCE, RACCOON, Process, Topics, environment, process, run_command
+from tests.integration.server import PATIENCE, RACCOON, Process, Settings, Topics, environment, process, run_command
 
 SEND = (RACCOON[0], "send", f"--id-header={ID_HEADER}", f"--group-header={GROUP_HEADER}")
 TAIL = (RACCOON[0], "tail")
@@ -22,6 +25,19 @@ TOP = (RACCOON[0], "top")
 
 def url(scheme: str, server: Process) -> str:
     return f"--to={scheme}://{HOST}:{server.grpc if scheme == 'grpc' else server.http}"
+
+
+@contextmanager
+def following(*words: str, settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """`raccoon tail` that goes on until the end, or for `PATIENCE`, and what it prints."""
+    command = ["timeout", str(PATIENCE), *TAIL, "--json", *words]
+    tail = subprocess.Popen(command, env=environment(settings), stdout=subprocess.PIPE)
+    try:
+        assert tail.stdout is not None
+        yield tail, tail.stdout
+    finally:
+        tail.terminate()
+        tail.communicate()
 
 
 def free_port() -> int:
@@ -165,30 +181,27 @@ def test_tail(broker: str) -> None:
             [topics.topic("seen"), '{"old":1}'],
             [topics.topic("seen"), "old 2"],
         ]
-        with subprocess.Popen(
-            [*TAIL, "--json"], env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as following:
-            assert following.stdout is not None
-            found = [json.loads(following.stdout.readline()) for _ in range(2)]
+        with following(settings=settings) as (tail, output):
+            found = [json.loads(output.readline()) for _ in range(2)]
             send("new 3")
-            found.append(json.loads(following.stdout.readline()))
-            following.send_signal(signal.SIGINT)
-            assert following.wait(PATIENCE) == 0
+            found.append(json.loads(output.readline()))
+            tail.send_signal(signal.SIGINT)
+            assert tail.wait(PATIENCE) == 0
     assert [record["value"] for record in found] == [{"old": 1}, "old 2", "new 3"]
     assert {record["topic"] for record in found} == {topics.topic("seen")}
 
 
 def test_tail_of_a_topic_to_come(broker: str) -> None:
-    """A topic that is not there yet is waited for, and nothing of it is missed, and asking does not make it."""
+    """Of a topic that comes into being while it looks on, nothing is missed."""
     topics = Topics(broker)
-    name = topics.topic("late")
-    with process(topics, 1) as server:
-        command = [*TAIL, f"--brokers={broker}", f"--topic={name}", "--new", "-n", "2"]
-        with subprocess.Popen(command, env=environment({}), stdout=subprocess.PIPE) as following:
-            for event in ("one", "two"):
-                run_command(*SEND, url("http", server), "--type=late", event)
-            output, _ = following.communicate(timeout=PATIENCE)
-    assert sorted(line.split()[-1] for line in output.decode().splitlines()) == ["one", "two"]
+    settings = {"event.distribution.publisher.pattern": topics.pattern}
+    with process(topics, 1) as server, following(f"--brokers={broker}", settings=settings) as (tail, output):
+        assert tail.poll() is None
+        for kind, event in (("first", "0"), ("late", "1"), ("late", "2")):
+            ended = run_command(*SEND, url("http", server), f"--type={kind}", event)
+            assert ended.returncode == 0
+            found = json.loads(output.readline())
+            assert (found["topic"], found["value"]) == (topics.topic(kind), int(event))
 
 
 def test_embedded(tmp_path: Path) -> None:
