@@ -21,13 +21,19 @@ from raccoon_tx._version import __version__
 from raccoon_tx.config.flags import Flags, describe, help_rows, nearest, parse_flags
 from raccoon_tx.config.keys import KEYS, Key
 from raccoon_tx.config.kinds import BOOL
+from raccoon_tx.tools.commands import TOOLS
 
 # What a command alone needs is imported within it: most of them should answer at once.
 if TYPE_CHECKING:
     from raccoon_tx.config import Loaded
 
 #: For what `raccoon demo` needs and nobody has said.
-DEMO_DEFAULTS = {"publisher.type": "embedded", "server.websocket.conn.id_header": "X-User-ID"}
+DEMO_DEFAULTS = {
+    "publisher.type": "embedded",
+    "server.websocket.conn.id_header": "X-User-ID",
+    "server.websocket.conn.group_header": "X-User-Group",
+    "metric.prometheus.enabled": "true",
+}
 
 
 class _Commands(click.Group):
@@ -220,6 +226,10 @@ def bench(
         return run(order)
     except (NoAddress, CannotMeasure) as problem:
         raise click.ClickException(str(problem)) from None
+
+
+for tool in TOOLS:
+    cli.add_command(tool)
 
 
 @cli.command("version")

@@ -55,7 +55,18 @@ def _free_ports(loaded: Loaded) -> tuple[Settings, list[str]]:
         if loaded.values[name].source == "default" and _taken(room.port):
             notes.append(f"port {room.port} is taken, so {name} is a free one")
             settings = evolve(settings, **{part: evolve(room, port=0)})
+    metrics, name = settings.metrics, "metric.prometheus.port"
+    if metrics.prometheus and loaded.values[name].source == "default" and _taken(metrics.port):
+        notes.append(f"port {metrics.port} is taken, so {name} is a free one")
+        settings = evolve(settings, metrics=evolve(metrics, port=_free_port()))
     return settings, notes
+
+
+def _free_port() -> int:
+    """One that nobody has now: unlike the fronts, the metrics do not tell which port they got."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def _taken(port: int) -> bool:
@@ -110,7 +121,9 @@ class Demo:
         self.say("raccoon_tx is running")
         self.say(f"  REST       http://{http}/api/v1/events")
         self.say(f"  WebSocket  ws://{http}/api/v1/events")
-        self.say(f"  gRPC       {grpc}")
+        self.say(f"  gRPC       grpc://{grpc}")
+        if settings.metrics.prometheus and settings.metrics.port:
+            self.say(f"  Metrics    http://127.0.0.1:{settings.metrics.port}{settings.metrics.path}")
         where = "  (inside this process, in memory: gone when it ends)" if parts.broker else ""
         self.say(f"  Kafka      {broker}{where}\n")
 
@@ -140,13 +153,20 @@ class Demo:
         self.status = GOOD
         self.say("\nEverything arrived.")
         if not self._once:
-            self._go_on(http, broker, header)
+            self._go_on(http, grpc, broker, header)
 
-    def _go_on(self, http: str, broker: str, header: str) -> None:
+    def _go_on(self, http: str, grpc: str, broker: str, header: str) -> None:
         body = json.dumps({"req_guid": "my-first", "events": [{"type": "click", "event_bytes": "aGVsbG8="}]})
         topic = self._settings.routing.pattern.replace("%s", "click", 1)
         self.say("\nSend one yourself:\n")
         self.say(f"  curl -H 'Content-Type: application/json' -H '{header}: me' \\\n    -d '{body}' \\")
         self.say(f"    http://{http}/api/v1/events\n")
-        self.say(f"and read it with any Kafka client: topic {topic} at {broker}.")
+        self.say(f"  raccoon send --type click --to ws://{http} '{{\"page\": 1}}'")
+        self.say(f"  raccoon send --type click --to grpc://{grpc} '{{\"page\": 2}}'\n")
+        self.say("and see what arrives, and how the server is:\n")
+        self.say(f"  raccoon tail --brokers {broker}")
+        if self._settings.metrics.prometheus and self._settings.metrics.port:
+            at = f"127.0.0.1:{self._settings.metrics.port}{self._settings.metrics.path}"
+            self.say(f"  raccoon top --from http://{at}\n")
+        self.say(f"Any Kafka client can read it as well: topic {topic} at {broker}.")
         self.say(f"The server's log is {self.log}. Ctrl-C ends the demo.")

@@ -84,7 +84,7 @@ class BatchTests(SynchronousTestCase):
             batches = Batches(name, "a", 1, 1)
             self.assertEqual(batches.read(codec.encode(Reply(Outcome.OK, "1"), 1)), Said("1", ""))
             refused = codec.encode(Reply(Outcome.SATURATED, "1", "no room"), 1)
-            self.assertEqual(batches.read(refused), Said("1", "no room"))
+            self.assertEqual(batches.read(refused), Said("1", "no room", 3))
 
     def test_refusal_without_reason(self) -> None:
         """A refusal that says nothing is still a refusal."""

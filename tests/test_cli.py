@@ -55,12 +55,22 @@ class CommandTests(Case):
         for argv in ((), ("help",), ("--help",), ("-h",)):
             status, output = self.run_command(*argv)
             self.assertEqual(status, 0)
-            for name in ("server", "demo", "bench", "config", "version", "completion"):
+            for name in ("server", "demo", "send", "tail", "top", "bench", "config", "version", "completion"):
                 self.assertIn(f"\n  {name} ", output)
 
     def test_help_of_a_command(self) -> None:
         """Each command explains itself, in two ways."""
-        for name in (("server",), ("config", "print"), ("demo",), ("bench",), ("config",), ("completion",)):
+        for name in (
+            ("server",),
+            ("config", "print"),
+            ("demo",),
+            ("send",),
+            ("tail",),
+            ("top",),
+            ("bench",),
+            ("config",),
+            ("completion",),
+        ):
             status, output = self.run_command("help", *name)
             self.assertEqual((status, output), self.run_command(*name, "--help"))
             self.assertEqual(status, 0)
@@ -116,7 +126,7 @@ class CommandTests(Case):
     def test_completions(self) -> None:
         """Commands, flags and the words a flag takes are completed."""
         for words, completed in (
-            ("raccoon se", {"server"}),
+            ("raccoon ser", {"server"}),
             ("raccoon config ch", {"check"}),
             (
                 "raccoon server --server.websocket.conn.gr",

@@ -41,6 +41,8 @@ CONTRACT = {
     "server_pong_failure_total": (COUNTER, "conn_group"),
     "conn_close_err_count": (COUNTER, ""),
     "connections_count_current": (GAUGE, "conn_group"),
+    "batches_waiting_current": (GAUGE, ""),  # ours
+    "batches_in_flight_current": (GAUGE, ""),  # ours
     "kafka_tx_messages_total": (GAUGE, ""),
     "kafka_tx_messages_bytes_total": (GAUGE, ""),
     "kafka_brokers_tx_total": (GAUGE, "broker"),
@@ -200,6 +202,13 @@ class SnapshotTests(SynchronousTestCase):
         found = samples(counts, "kafka_messages_delivered_total")
         self.assertEqual(sum(found.values()), 100)
         self.assertEqual(len(found), 4 * 4)
+
+    def test_queue(self) -> None:
+        """What waits for room, and what is not confirmed, is there as soon as there is a producer."""
+        counts, names = Counts(), ("batches_waiting_current", "batches_in_flight_current")
+        self.assertEqual([samples(counts, name) for name in names], [{}, {}])
+        counts.queue = lambda: (2, 30)
+        self.assertEqual([samples(counts, name) for name in names], [{(): 2}, {(): 30}])
 
     def test_no_client(self) -> None:
         """The client's gauges are there when the client has said something."""

@@ -37,6 +37,12 @@ PLAIN = {
     "spool.ledger",
     "spool.trial",
     "spool.tools",
+    "publishers.whereabouts",
+    "tools.events",
+    "tools.look",
+    "tools.where",
+    "tools.topics",
+    "tools.tail",
     "delivery",
     "ingest",
     "codec",
@@ -69,7 +75,7 @@ PLAIN = {
 #: Put the parts together, or run them, so they may know everybody.
 ABOVE = {
     *("tap", "server", "runner", "spool_drain", "demo", "demo_clients", "bench", "cli", "options", "signals", "reload"),
-    *("process", "workers", "testing"),
+    *("process", "workers", "testing", "tools"),
 }
 
 #: What each room may know of the others, beside itself; everybody may know `model`, `settings`, `clock`, `logs`
@@ -203,15 +209,15 @@ class ImportTests(SynchronousTestCase):
     def test_only_codecs_read_messages(self) -> None:
         """The generated messages are the codecs' business (and that of clients: ours, and those that play others')."""
         readers = {module for module, path in modules().items() if "_proto" in ours(path)}
-        known = {"codec.protobuf", "client.wire", "demo_clients", "bench.batches"}
+        known = {"codec.protobuf", "client.wire", "demo_clients", "bench.batches", "tools.events"}
         self.assertLessEqual({module for module in readers if room(module) != "_proto"}, known)
 
     def test_global_reactor(self) -> None:
         """Nobody imports the global reactor but those who run it."""
         users = {module for module, path in modules().items() if "twisted.internet.reactor" in imported(path)}
-        self.assertEqual(users, {"tap", "runner", "bench", "workers.child", "spool_drain"})
+        self.assertEqual(users, {"tap", "runner", "bench", "workers.child", "spool_drain", "tools.send"})
 
     def test_kafka_has_one_home(self) -> None:
         """The Kafka client is known to the publishers, and to those who check or show what it says."""
         users = {room(module) for module, path in modules().items() if "confluent_kafka" in str(imported(path))}
-        self.assertLessEqual(users, {"publishers", "config", "testing", "process", "demo", "demo_clients"})
+        self.assertLessEqual(users, {"publishers", "config", "testing", "process", "demo", "demo_clients", "tools"})

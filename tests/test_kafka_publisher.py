@@ -157,6 +157,18 @@ class KafkaPublisherTests(SynchronousTestCase):
         self.assertTrue(refusal.reason.startswith("overloaded"), refusal.reason)
         self.assertGreaterEqual(refusal.retry_after or 0, 1)
 
+    def test_queue(self) -> None:
+        """How many batches wait, and how many are not confirmed, can be seen."""
+        assert self.counts.queue is not None
+        self.assertEqual(self.counts.queue(), (0, 0))
+        self.kafka.held = True
+        for _ in range(3):
+            self.send(("a", b"1"), ("a", b"2"), ("a", b"3"))
+        self.assertEqual(self.counts.queue(), (2, 1))
+        self.kafka.held = False
+        self.tick(1)
+        self.assertEqual(self.counts.queue(), (0, 0))
+
     def test_patience(self) -> None:
         """A batch that has waited long enough is refused, and nothing of it is produced."""
         for ack in (Ack.ACCEPTED, Ack.DELIVERED):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +14,9 @@ from raccoon_tx.spool.parts import left_behind, of_worker
 
 class WorkersTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.settings = SpoolSettings(path=self.mktemp(), max_bytes=300 * 1024 * 1024)
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.settings = SpoolSettings(path=f"{folder.name}/spool", max_bytes=300 * 1024 * 1024)
 
     def test_one(self) -> None:
         """One process has the folder, and all that it may hold."""

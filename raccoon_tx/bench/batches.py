@@ -21,10 +21,15 @@ _GOOD = 1
 
 @frozen
 class Said:
-    """An answer. :ivar guid: of its batch, where it names one. :ivar reason: why the batch was refused; else empty."""
+    """An answer.
+
+    :ivar guid: of its batch, where it names one. :ivar reason: why the batch was refused; else empty.
+    :ivar code: on the wire.
+    """
 
     guid: str
     reason: str
+    code: int = _GOOD
 
 
 @define(eq=False)
@@ -71,13 +76,7 @@ class Batches:
 
     def read(self, answer: bytes) -> Said:
         """What an answer says. :raises ValueError: it is none."""
-        if self.format == "json":
-            return self._read_json(answer)
-        try:
-            response = SendEventResponse.FromString(answer)
-        except DecodeError as error:
-            raise ValueError(str(error)) from None
-        return _said(response.status, response.code, response.reason, response.data.get("req_guid", ""))
+        return self._read_json(answer) if self.format == "json" else read_protobuf(answer)
 
     def _read_json(self, answer: bytes) -> Said:
         said = json.loads(answer)
@@ -87,7 +86,16 @@ class Batches:
         return _said(said.get("status", 0), said.get("code", 0), said.get("reason", ""), data.get("req_guid", ""))
 
 
+def read_protobuf(answer: bytes) -> Said:
+    """What an answer in protobuf says. :raises ValueError: it is none."""
+    try:
+        response = SendEventResponse.FromString(answer)
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
+    return _said(response.status, response.code, response.reason, response.data.get("req_guid", ""))
+
+
 def _said(status: int, code: int, reason: str, guid: str) -> Said:
     if status == _GOOD and code == _GOOD:
         return Said(guid, "")
-    return Said(guid, reason or f"status {status}, code {code}, without a reason")
+    return Said(guid, reason or f"status {status}, code {code}, without a reason", code)

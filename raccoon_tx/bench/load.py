@@ -26,7 +26,20 @@ class Way(Protocol):
     """A connection to the server."""
 
     def send(self, guid: str, body: bytes) -> None:
-        """Send a batch. Its answer goes to `Load.answered`."""
+        """Send a batch. Its answer goes to `Answers.answered`."""
+
+
+class Answers(Protocol):
+    """Hears what becomes of the batches."""
+
+    def answered(self, guid: str, answer: bytes) -> None:
+        """An answer came. :param guid: of its batch, if it is known without reading the answer; else empty."""
+
+    def failed(self, guid: str, reason: str) -> None:
+        """A batch got no answer, but an error of the transport."""
+
+    def lost(self, way: Way, reason: str) -> None:
+        """A connection is gone."""
 
 
 @define(eq=False)

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from raccoon_tx.bench.address import Address
 from raccoon_tx.bench.dial import CannotConnect, endpoint, in_words
-from raccoon_tx.bench.load import LOST, Load
+from raccoon_tx.bench.load import LOST, Answers
 
 #: Bytes that the head of an answer may have.
 _HEAD = 16384
@@ -25,10 +25,11 @@ class Poster(Protocol):
     """One connection, with one request at a time.
 
     :ivar opened: fires when a request may be sent: with TLS, once both sides are content.
+    :ivar status: of the last answer. :ivar retry_after: seconds that it asks to wait before trying again.
     """
 
     _head: bytes
-    _load: Load
+    _load: Answers
     _tls: bool = False
     opened: Deferred[None] = field(init=False, factory=Deferred)
     transport: Any = field(init=False, default=None)
@@ -36,7 +37,8 @@ class Poster(Protocol):
     _received: bytes = field(init=False, default=b"")
     _body_at: int = field(init=False, default=0)
     _end: int = field(init=False, default=0)
-    _status: bytes = field(init=False, default=b"")
+    status: str = field(init=False, default="")
+    retry_after: float | None = field(init=False, default=None)
 
     def send(self, guid: str, body: bytes) -> None:
         """Send a batch."""
@@ -56,10 +58,10 @@ class Poster(Protocol):
             return
         if len(self._received) < self._end:
             return
-        body, guid, status = self._received[self._body_at : self._end], self._guid, self._status
+        body, guid = self._received[self._body_at : self._end], self._guid
         self._received, self._end, self._guid = self._received[self._end :], 0, ""
         if not body:
-            self._load.failed(guid, f"HTTP status {status.decode('latin-1')}")
+            self._load.failed(guid, f"HTTP status {self.status}")
         else:
             self._load.answered(guid, body)
 
@@ -70,15 +72,20 @@ class Poster(Protocol):
                 self._give_up("the head of an answer is too long")
             return False
         lines = head.split(b"\r\n")
-        self._status = lines[0].partition(b" ")[2]
+        self.status = lines[0].partition(b" ")[2].decode("latin-1")
         fields = dict(line.lower().split(b":", 1) for line in lines[1:] if b":" in line)
-        length = fields.get(b"content-length", b"").strip()
+        length, pause = (fields.get(name, b"").strip() for name in (b"content-length", b"retry-after"))
+        self.retry_after = float(pause) if pause.isdigit() else None
         if not lines[0].startswith(b"HTTP/1.1 ") or not length.isdigit():
             self._give_up("an answer that is not HTTP/1.1 with a Content-Length")
             return False
         self._body_at = len(head) + 4
         self._end = self._body_at + int(length)
         return True
+
+    def close(self) -> None:
+        """End it at once."""
+        self.transport.abortConnection()
 
     def _give_up(self, reason: str) -> None:
         if self._guid:
@@ -94,7 +101,7 @@ class Poster(Protocol):
 
 
 async def open_poster(
-    reactor: Any, address: Address, ca: str | None, headers: dict[str, str], load: Load, media_type: str
+    reactor: Any, address: Address, ca: str | None, headers: dict[str, str], load: Answers, media_type: str
 ) -> Poster:
     """Connect. :raises Exception: it cannot be done."""
     lines = {"Host": address.authority, "User-Agent": "raccoon-bench", "Content-Type": media_type, **headers}

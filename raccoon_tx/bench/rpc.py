@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx.bench.address import Address
 from raccoon_tx.bench.dial import TIMEOUT, CannotConnect
-from raccoon_tx.bench.load import PATIENCE, Load
+from raccoon_tx.bench.load import PATIENCE, Answers
 
 METHOD = "/raystack.raccoon.v1beta1.EventService/SendEvent"
 
@@ -24,7 +24,7 @@ class Caller:
     _channel: grpc.Channel
     _call: Any
     _metadata: list[tuple[str, str]]
-    _load: Load
+    _load: Answers
     _from_thread: Callable[..., Any]
 
     def send(self, guid: str, body: bytes) -> None:
@@ -44,7 +44,7 @@ class Caller:
         self._channel.close()
 
 
-async def open_caller(reactor: Any, address: Address, ca: str | None, headers: dict[str, str], load: Load) -> Caller:
+async def open_caller(reactor: Any, address: Address, ca: str | None, headers: dict[str, str], load: Answers) -> Caller:
     """Connect. :raises CannotConnect: it cannot be done."""
     # By default all channels to one address share a connection.
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]

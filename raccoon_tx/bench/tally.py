@@ -39,11 +39,11 @@ class Tally:
         step = exponent * _STEPS + int((mantissa - 0.5) * 2 * _STEPS)
         self._latencies[step] = self._latencies.get(step, 0) + 1
 
-    def refuse(self, reason: str) -> None:
-        """A batch was refused."""
+    def refuse(self, reason: str, count: int = 1) -> None:
+        """Batches, or whatever is counted, were refused."""
         if reason not in self.refused and len(self.refused) >= _REASONS:
             reason = OTHER
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+        self.refused[reason] = self.refused.get(reason, 0) + count
 
     def percentile(self, share: float) -> float:
         """Seconds within which this share of the accepted batches was answered."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from raccoon_tx.bench.address import Address
 from raccoon_tx.bench.dial import CannotConnect, endpoint
-from raccoon_tx.bench.load import Load
+from raccoon_tx.bench.load import Answers
 
 
 class EventSocket(WebSocketClientProtocol):
@@ -20,6 +20,10 @@ class EventSocket(WebSocketClientProtocol):
     def send(self, guid: str, body: bytes) -> None:
         """Send a batch; its answer names it."""
         self.sendMessage(body, isBinary=self.factory.is_binary)
+
+    def close(self) -> None:
+        """End it in order."""
+        self.sendClose(1000)
 
     def onOpen(self) -> None:
         self.factory.opened.callback(self)
@@ -40,7 +44,7 @@ class _Sockets(WebSocketClientFactory):
 
     protocol: Any = EventSocket
 
-    def __init__(self, address: Address, headers: dict[str, str], load: Load, is_binary: bool, reactor: Any) -> None:
+    def __init__(self, address: Address, headers: dict[str, str], load: Answers, is_binary: bool, reactor: Any) -> None:
         super().__init__(address.url, headers=headers, useragent="raccoon-bench", reactor=reactor)
         self.noisy = False
         self.opened: Deferred[EventSocket] = Deferred()
@@ -49,7 +53,7 @@ class _Sockets(WebSocketClientFactory):
 
 
 async def open_socket(
-    reactor: Any, address: Address, ca: str | None, headers: dict[str, str], load: Load, is_binary: bool
+    reactor: Any, address: Address, ca: str | None, headers: dict[str, str], load: Answers, is_binary: bool
 ) -> EventSocket:
     """Connect. :raises Exception: it cannot be done."""
     factory = _Sockets(address, headers, load, is_binary, reactor)

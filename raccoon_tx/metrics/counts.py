@@ -242,6 +242,8 @@ class Counts:
         answer. :ivar client: statistics of the Kafka client, empty without any: ``txmsgs`` and ``txmsg_bytes`` are
         messages and bytes that were sent; ``brokers`` has for each label a tuple of the requests and the bytes that
         went there and the average round trip in microseconds. :ivar spool: of the disk spool, if there is one.
+        :ivar queue: says how many batches wait for room in the producer, and how many it has that are not confirmed;
+        nothing without a producer.
 
     :param histogram: what the observations go to.
     """
@@ -265,6 +267,7 @@ class Counts:
         self.close_errors = 0
         self.client: Mapping[str, Any] = {}
         self.spool: SpoolCounts | None = None
+        self.queue: Callable[[], tuple[int, int]] | None = None
         self._most = most
         self._histogram = histogram
         self._groups: dict[str, GroupCounts] = {}

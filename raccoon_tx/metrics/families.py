@@ -35,6 +35,7 @@ class Families:
             **self._of_spool(),
             "conn_close_err_count": {(): self._counts.close_errors},
             "connections_count_current": self._sample(),
+            **self._of_queue(),
         }
         for name, values, histogram in self._histograms():
             if not values or any(histogram.counts):
@@ -126,6 +127,12 @@ class Families:
             "%_messages_undelivered_total": undelivered,
             "%_unknown_topic_failure_total": unknown,
         }
+
+    def _of_queue(self) -> dict[str, dict[Values, Any]]:
+        if self._counts.queue is None:
+            return {}
+        waiting, in_flight = self._counts.queue()
+        return {"batches_waiting_current": {(): waiting}, "batches_in_flight_current": {(): in_flight}}
 
     def _of_client(self) -> dict[str, dict[Values, Any]]:
         client = self._counts.client

@@ -8,6 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from raccoon_tx.logs import Logger
+from raccoon_tx.publishers import whereabouts
 
 
 @define(eq=False)
@@ -31,6 +32,7 @@ class EmbeddedBroker(Service):
         self._cluster = Producer({"test.mock.num.brokers": "1", "log_level": "3"})
         broker = next(iter(self._cluster.list_topics(timeout=5).brokers.values()))
         self.address = f"{broker.host}:{broker.port}"
+        whereabouts.note(self.address)
         self._log.warn(
             "EMBEDDED BROKER at {address}: events are kept in memory only and are gone when this process ends",
             address=self.address,
@@ -38,5 +40,6 @@ class EmbeddedBroker(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        whereabouts.forget()
         self._cluster = None
         return succeed(None)

@@ -110,9 +110,13 @@ class KafkaPublisher(Service):
     def _begin(self) -> None:
         self._producer = self._connect(self._reach.error)
         self._reach.watch(self._producer)
+        self._accounts.counts.queue = self._queue
         if self._watch is not None:
             self._unwatch = self._watch(self._producer, self.serve, self._reports)
         self._renew_from = self._clock.seconds() + RENEWAL_INTERVAL
+
+    def _queue(self) -> tuple[int, int]:
+        return len(self._waiting), len(self._in_flight) + len(self._overdue)
 
     @property
     def state(self) -> tuple[bool, str]:
