@@ -14,6 +14,9 @@ try:
 except ImportError:  # not on Linux
     epollreactor = None  # type: ignore[assignment]
 
+#: Whether this machine has it.
+EPOLL = epollreactor is not None
+
 #: Something came in, and nothing else happened: ``select.EPOLLIN``.
 _READABLE = 1
 
@@ -21,11 +24,17 @@ _READABLE = 1
 def install() -> None:
     """Make it the reactor of this process, if there is none yet and the machine has epoll. Whoever wants another one
     installs it first, as always with Twisted."""
-    if epollreactor is not None and "twisted.internet.reactor" not in sys.modules:
-        installReactor(_make())
+    if EPOLL and "twisted.internet.reactor" not in sys.modules:
+        installReactor(make())
 
 
-def _make() -> Any:
+def make() -> Any:
+    """A reactor, not installed."""
+    if not EPOLL:
+        from twisted.internet.selectreactor import SelectReactor
+
+        return SelectReactor()
+
     class Reactor(epollreactor.EPollReactor):
         """Time-outs last as long as they should, whatever is done to the clock on the wall, and an event is handed to
         its connection without a context for log lines that do not use it."""

@@ -43,10 +43,15 @@ def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, lo
     signals.install(running, server.hurry, partial(reload, loaded, server.change))
     if started is not None and isinstance(server, Server):
         running.callWhenRunning(started, server, running)
-    # What is there now stays to the end: no garbage collection need look at it again.
-    running.callWhenRunning(gc.freeze)
+    running.callWhenRunning(_collect_from_now_on)
     running.run()
     return server.status
+
+
+def _collect_from_now_on() -> None:
+    # What is there by now stays to the end: no garbage collection need look at it again.
+    gc.freeze()
+    gc.enable()
 
 
 def _stop(server: Server | Workers) -> Any:

@@ -58,25 +58,18 @@ PLAIN = {
     "transports.plain",
     "transports.deadlines",
     "config",
+    "client.address",
+    "client.aio",
+    "client.core",
+    "client.engine",
+    "client.rest",
+    "client.wire",
 }
 
 #: Put the parts together, or run them, so they may know everybody.
 ABOVE = {
-    *(
-        "tap",
-        "server",
-        "runner",
-        "spool_drain",
-        "demo",
-        "demo_clients",
-        "bench",
-        "cli",
-        "options",
-        "signals",
-        "reload",
-        "process",
-    ),
-    "workers",
+    *("tap", "server", "runner", "spool_drain", "demo", "demo_clients", "bench", "cli", "options", "signals", "reload"),
+    *("process", "workers", "testing"),
 }
 
 #: What each room may know of the others, beside itself; everybody may know `model`, `settings`, `clock`, `logs`
@@ -98,7 +91,7 @@ ALLOWED = {
     "publishers": {"delivery", "report", "routing"},
     "spool": {"delivery"},
     "config": set(),
-    "testing": set(),
+    "client": {"_proto"},
     "clock": set(),
     "pipeline": set(),
     "logs": set(),
@@ -172,6 +165,26 @@ class ImportTests(SynchronousTestCase):
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         self.assertEqual(said.stdout, "[]\n")
 
+    def test_client_alone(self) -> None:
+        """A program that sends events loads neither the server nor a transport or loop that it does not use."""
+        for module, needs in (("aio", set()), ("tx", {"twisted", "autobahn"})):
+            code = f"import sys, raccoon_tx.client.{module}; print(*sys.modules)"
+            said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+            loaded = said.stdout.split()
+            heavy = {
+                "twisted",
+                "autobahn",
+                "klein",
+                "grpc",
+                "confluent_kafka",
+                "websockets",
+                "yaml",
+                "prometheus_client",
+            }
+            self.assertEqual({name.split(".")[0] for name in loaded} & heavy, needs)
+            rooms = {room(name.removeprefix("raccoon_tx.")) for name in loaded if name.startswith("raccoon_tx.")}
+            self.assertEqual(rooms, {"client", "model", "_proto"})
+
     def test_all_rooms_are_known(self) -> None:
         """Every module has its place in this test, so that a new one is thought about."""
         others = {room(module) for module in modules()} - set(ALLOWED) - ABOVE
@@ -188,9 +201,9 @@ class ImportTests(SynchronousTestCase):
         self.assertLessEqual(PLAIN, set(names))
 
     def test_only_codecs_read_messages(self) -> None:
-        """The generated messages are the codecs' business (and that of demo and bench, which play ordinary clients)."""
+        """The generated messages are the codecs' business (and that of clients: ours, and those that play others')."""
         readers = {module for module, path in modules().items() if "_proto" in ours(path)}
-        known = {"codec.protobuf", "demo_clients", "bench.batches"}
+        known = {"codec.protobuf", "client.wire", "demo_clients", "bench.batches"}
         self.assertLessEqual({module for module in readers if room(module) != "_proto"}, known)
 
     def test_global_reactor(self) -> None:

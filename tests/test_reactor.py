@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
-from raccoon_tx.reactor import _make
+from raccoon_tx.reactor import make
 
 
 class Reader:
@@ -39,7 +39,7 @@ class Reader:
 
 class ReactorTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor: Any = _make()
+        self.reactor: Any = make()
 
     def reader(self, then: Any = lambda: None) -> tuple[Reader, int]:
         near, far = os.pipe()

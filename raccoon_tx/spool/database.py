@@ -280,6 +280,8 @@ def _prepare(connection: sqlite3.Connection, max_bytes: int, log_bytes: int) -> 
     if mode != "wal":
         raise Foreign(f"its file system has no room for a write-ahead log (journal_mode is {mode})")
     execute("PRAGMA synchronous = FULL")
+    # Some builds write zeros over all that is deleted, which a full disk has no room for.
+    execute("PRAGMA secure_delete = OFF")
     (page,) = execute("PRAGMA page_size").fetchone()
     execute(f"PRAGMA wal_autocheckpoint = {max(1, log_bytes // page)}")
     execute(f"PRAGMA journal_size_limit = {log_bytes}")

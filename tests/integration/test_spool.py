@@ -174,11 +174,11 @@ def test_killed(tmp_path: Path) -> None:
 
 @contextmanager
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB, if one may be mounted here."""
+    """A file system of 6 MB, more than which the mock cluster would not keep, if one may be mounted here."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")

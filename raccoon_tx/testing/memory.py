@@ -1,4 +1,4 @@
-"""Stand-ins for what a test cannot or need not have. They pass the same tests as the real things."""
+"""A producer without Kafka. It passes the same tests as the real thing."""
 
 from __future__ import annotations
 
