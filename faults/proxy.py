@@ -93,9 +93,10 @@ class Proxy:
 
     def close(self) -> None:
         """End all of it."""
-        self._wait_for(self._refuse())
+        self._wait_for(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)
+        self._loop.close()
 
     def _call(self, call: Callable[[], T]) -> T:
         async def within() -> T:
@@ -123,6 +124,13 @@ class Proxy:
             server.close()
         for link in [*self._open]:
             self._cut(link)
+
+    async def _end(self) -> None:
+        await self._refuse()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _cut(self, link: _Link) -> None:
         self.resets += 1

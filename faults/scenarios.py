@@ -84,25 +84,24 @@ def a4_sigkill_under_load(stage: Stage, times: int) -> None:
 
 def a5_sigkill_while_draining(stage: Stage, times: int) -> None:
     """Batches of an outage are in the spool; Kafka is back; SIGKILL at random moments before the spool is empty."""
-    kills = within = 0
+    kills = 0
     while kills < times:
         clients = stage.begin(0) if not stage.clients else stage.clients[0]
         if stage.server is None:
             stage.start()
         stage.kafka.proxy.refuse()
-        had = clients.acknowledged
-        eventually(lambda had=had, clients=clients: clients.acknowledged > had + 300, 60.0)  # type: ignore[misc]
-        stage.kafka.proxy.latency(0.02)  # or there is no moment in which to kill
+        eventually(lambda: stage.spooled() > 300, 60.0)
         stage.kafka.proxy.heal()
-        for _ in range(4):
-            if kills == times:
+        stage.kafka.proxy.latency(0.02)  # or there is no moment in which to kill
+        while kills < times:
+            stage.pause(0.0, 0.8)
+            if stage.spooled() <= 0:
                 break
-            stage.pause(0.0, 0.6)
-            within += stage.spooled() > 0
             stage.end(signal.SIGKILL)
             kills += 1
             stage.start()
-    stage.notes.update(kills=kills, with_rows_left=within)
+        clients.wait_for_more(1)
+    stage.notes.update(kills=kills)
 
 
 def a6_stopped_and_continued(stage: Stage, seconds: float) -> None:
