@@ -122,6 +122,17 @@ def _totals(outcomes: Iterable[Mapping[str, Any]]) -> str:
         f"**{lost:,} of {acknowledged:,} acknowledged events were lost**. Lines of tracebacks in all logs: "
         f"{sum(each['unhandled'] for each in every)}."
     )
+    counts = {
+        name: int(sum(each["notes"].get(name, 0) for each in every)) for name in ("kills", "stops", "resets", "faults")
+    }
+    free = [each for each in every if each["row"] != "A6"]  # whose server is stopped by SIGSTOP
+    if free:
+        slow = max(free, key=lambda each: float(each["delay"]))
+        words += (
+            f"\n\nServers were killed {counts['kills']} times and stopped {counts['stops']} times in the middle of it, "
+            f"connections to Kafka reset {counts['resets']} times, and {counts['faults']} faults were drawn in the soak. "
+            f"The reactor's worst delay was {slow['delay'] * 1000:.0f} ms, in {slow['row']} ({slow['mode']})."
+        )
     return words + "".join(f"\n\nFailed: {each}." for each in failed)
 
 

@@ -185,11 +185,11 @@ class Stage:
         self.server = self._running.enter_context(running)
         self.http, self.grpc = self.server.http, self.server.grpc
 
-    def begin(self, batches: int = 5) -> Clients:
+    def begin(self, batches: int = 5, pipelines: int = 1) -> Clients:
         """Start a server if there is none, and clients, and wait until all of them have been served."""
         if self.server is None:
             self.start()
-        clients = Clients(self)
+        clients = Clients(self, pipelines=pipelines)
         self.clients.append(clients)
         if batches:
             clients.wait_for_more(batches)
