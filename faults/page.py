@@ -131,8 +131,8 @@ def _totals(outcomes: Iterable[Mapping[str, Any]]) -> str:
     if free:
         slow = max(free, key=lambda each: float(each["own"]))
         words += (
-            f"\n\nServers were killed {counts['kills']} times and stopped {counts['stops']} times under load, connections "
-            f"to Kafka were reset {counts['resets']} times, and the soak drew {counts['faults']} faults. "
+            f"\n\nServers were killed {counts['kills']} times and stopped {counts['stops']} times under load, "
+            f"connections to Kafka were reset {counts['resets']} times, and the soak drew {counts['faults']} faults. "
             f"The reactor's worst delay was {slow['own'] * 1000:.0f} ms, in {slow['row']} ({slow['mode']})."
         )
     return words + "".join(f"\n\nFailed: {each}." for each in failed)

@@ -74,7 +74,8 @@ class Outcome:
     """What came of a scenario.
 
     :ivar gap: seconds in which nobody was answered with success. :ivar slowest: answer. :ivar delay: worst of the
-        reactor's. :ivar own: the same without what its thread waited for a core. :ivar memory: most that a server took, in bytes. :ivar unhandled: lines of logs.
+        reactor's. :ivar own: the same without what its thread waited for a core.
+    :ivar memory: most that a server took, in bytes. :ivar unhandled: lines of logs.
     :ivar strange: answers that no server may give, and what else was not as it has to be.
     :ivar notes: figures of the scenario itself. :ivar may_lose: the promise does not cover this.
     """
