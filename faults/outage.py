@@ -42,7 +42,7 @@ _BEGIN = """\
 # An outage, as an operator sees it
 
 Kafka is gone for {minutes} while clients send {rate} batches of five events a second. The server has
-{{setting}}`EVENT_ACK` 2 and a spool; [](spool.md) says how that works, and the [runbook](runbook/index.md) what to do.
+{{setting}}`EVENT_ACK` 2 and a spool; [](spool.md) says how that works.
 This page was written by `python -m faults.outage`: what stands in the blocks is what was printed, but for ports
 and the folder.
 
