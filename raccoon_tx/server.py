@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from attrs import frozen
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 
-from raccoon_tx import logs
+from raccoon_tx import logs, systemd
 from raccoon_tx._version import __version__
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts
@@ -81,9 +82,14 @@ class Server(Pipeline):
         if self._settings.workers == 1:
             announce(self._settings, self.parts.http.port, self.parts.grpc.port)
 
+    def stopService(self) -> Deferred[None]:
+        if self._settings.workers == 1:
+            systemd.tell(systemd.STOPPING)
+        return super().stopService()
+
 
 def announce(settings: Settings, http: int, grpc: int) -> None:
-    """Log that everything listens. :param http: :param grpc: the ports."""
+    """Log, and tell systemd, that everything listens. :param http: :param grpc: the ports."""
     _log.info(
         "raccoon_tx {version} is ready: HTTP port {http} (REST and WebSocket), gRPC port {grpc}, "
         "publisher {publisher}, event.ack {ack}{workers}",
@@ -94,3 +100,4 @@ def announce(settings: Settings, http: int, grpc: int) -> None:
         ack=int(settings.ack),
         workers=f", {settings.workers} workers" if settings.workers > 1 else "",
     )
+    systemd.tell(systemd.READY, f"STATUS=HTTP port {http}, gRPC port {grpc}")

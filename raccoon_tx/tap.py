@@ -44,6 +44,7 @@ from raccoon_tx.settings import DedupSettings, MetricSettings, Settings
 from raccoon_tx.signals import install
 from raccoon_tx.spool.parts import Spool, build_spool, left_behind, of_worker
 from raccoon_tx.spool.store import threaded
+from raccoon_tx.systemd import watchdogs
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.cors import Cors
 from raccoon_tx.transports.front import FrontFactory
@@ -231,6 +232,7 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
     if shared is None:
         families = Families(counts, reactor.seconds, settings.metrics.sample_interval)
         rooms += exporters(settings.metrics, reactor, families.snapshot, families)
+        rooms += watchdogs(reactor)
     return Server(settings, Parts(http, grpc, publisher, broker, routes, rate_limit, certificates, counts), rooms)
 
 

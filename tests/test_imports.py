@@ -101,6 +101,7 @@ ALLOWED = {
     "clock": set(),
     "pipeline": set(),
     "logs": set(),
+    "systemd": set(),
 }
 
 

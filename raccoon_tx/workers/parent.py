@@ -6,8 +6,9 @@ from typing import Any
 
 from attrs import evolve
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 
-from raccoon_tx import logs
+from raccoon_tx import logs, systemd
 from raccoon_tx.dedup import Guids
 from raccoon_tx.pipeline import Pipeline
 from raccoon_tx.publishers.embedded import EmbeddedBroker
@@ -65,6 +66,10 @@ class Workers(Pipeline):
         logs.threshold.set(settings.log.level)
         self._crew.change(settings)
 
+    def stopService(self) -> Deferred[None]:
+        systemd.tell(systemd.STOPPING)
+        return super().stopService()
+
 
 def build(settings: Settings, reactor: Any, relayed: bool) -> Workers:
     """The parent with these settings; it does nothing yet.
@@ -95,4 +100,5 @@ def build(settings: Settings, reactor: Any, relayed: bool) -> Workers:
         rooms.append(broker)
     snapshot: Any = crew.collector.snapshot
     rooms += exporters(settings.metrics, reactor, snapshot, WithObservations(crew.collector), crew.pids)
+    rooms += systemd.watchdogs(reactor)
     return Workers(settings, crew, rooms)
