@@ -228,6 +228,19 @@ def bench(
         raise click.ClickException(str(problem)) from None
 
 
+@cli.command("health", cls=_Flagged, switches={"ready": "whether it takes events now; else whether it lives"})
+@click.pass_obj
+def health(flags: Flags) -> int:
+    """Ask the server on this machine how it is.
+
+    Reads the settings of the server, to know its port. The status is 0 if it is well, else 1.
+    """
+    loaded = _load(flags)
+    from raccoon_tx.tools.health import run
+
+    return run(loaded.settings, "ready" in flags.switches)
+
+
 for tool in TOOLS:
     cli.add_command(tool)
 

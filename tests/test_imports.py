@@ -39,6 +39,7 @@ PLAIN = {
     "spool.tools",
     "publishers.whereabouts",
     "tools.events",
+    "tools.health",
     "tools.look",
     "tools.where",
     "tools.topics",
