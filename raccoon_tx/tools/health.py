@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPSHandler, ProxyHandler, build_opener
+from urllib.request import BaseHandler, HTTPSHandler, ProxyHandler, build_opener
 
 import click
 
@@ -19,7 +19,7 @@ def run(settings: Settings, ready: bool) -> int:
     """Ask, and print the answer. Blocks. :return: 0 if it is a good one, else 1."""
     url = f"{'https' if settings.tls.certificate else 'http'}://{_host(settings)}:{settings.http.port}"
     url += "/readyz" if ready else "/healthz"
-    handlers = [ProxyHandler({})]
+    handlers: list[BaseHandler] = [ProxyHandler({})]
     try:
         if settings.tls.certificate:
             handlers.append(HTTPSHandler(context=_context(settings.tls)))
