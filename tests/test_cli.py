@@ -55,7 +55,8 @@ class CommandTests(Case):
         for argv in ((), ("help",), ("--help",), ("-h",)):
             status, output = self.run_command(*argv)
             self.assertEqual(status, 0)
-            for name in ("server", "demo", "send", "tail", "top", "bench", "config", "version", "completion"):
+            names = ("server", "demo", "send", "tail", "top", "bench", "health", "config", "version", "completion")
+            for name in names:
                 self.assertIn(f"\n  {name} ", output)
 
     def test_help_of_a_command(self) -> None:
@@ -67,6 +68,7 @@ class CommandTests(Case):
             ("send",),
             ("tail",),
             ("top",),
+            ("health",),
             ("bench",),
             ("config",),
             ("completion",),

@@ -1,4 +1,4 @@
-"""What is in `deploy/` agrees with itself, with the settings, and with the metrics. No Docker and no Kubernetes is needed;
+"""What is in `deploy/` agrees with itself, the settings and the metrics. No Docker and no Kubernetes is needed;
 ``promtool``, ``kustomize``, ``kubeconform`` and ``systemd-analyze`` are asked where they are installed."""
 
 from __future__ import annotations
