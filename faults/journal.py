@@ -58,6 +58,11 @@ class Journal:
         """Seconds that the slowest answer took."""
         return max(self.took, default=0.0)
 
+    @property
+    def connections(self) -> int:
+        """On how many it sent something."""
+        return len({number.split("/")[1] for number in self.answered})
+
     def next_batch(self, connection: int, padding: int = 0) -> Batch:
         """One that was not sent before."""
         numbers = [str(Number(self.client, connection, self._serial + index)) for index in range(EVENTS)]
