@@ -181,7 +181,7 @@ def not_delivered(media_type: str) -> Response:
             return post(running, encoded("batch", media_type), media_type)
 
 
-def _connected(running: Process) -> None:
+def connected(running: Process) -> None:
     """See to it that the server has delivered something, so that it has a connection to Kafka and nothing to do."""
     assert post(running, Batch("0", Event("before", b"")).written("json")).status == 200
     running.topics.wait_for(1, "before")
@@ -191,7 +191,7 @@ def _connected(running: Process) -> None:
 def overloaded(media_type: str) -> Response:
     """Kafka says nothing any more, the producer is full, and so is the place for those that wait."""
     with MockCluster() as cluster, process(Topics(cluster.bootstrap), 1, TIGHT) as running:
-        _connected(running)
+        connected(running)
         cluster.set_rtt(60_000)
         with websocket(running, "filler") as filler:
             for _ in range(3):
@@ -204,7 +204,7 @@ def unavailable(media_type: str) -> Response:
     """Kafka goes away; the server has noticed when it no longer answers 504."""
     settings = {**QUICK, "publisher.publish.timeout.ms": 300}
     with MockCluster() as cluster, process(Topics(cluster.bootstrap), 1, settings) as running:
-        _connected(running)
+        connected(running)
         cluster.broker_down(1)
         deadline = time.monotonic() + TIMEOUT
         while (response := post(running, encoded("batch", media_type), media_type)).status == 504:
@@ -220,7 +220,7 @@ def stopping(media_type: str) -> Response:
         process(Topics(cluster.bootstrap), 1, settings) as running,
         ThreadPoolExecutor(1) as threads,
     ):
-        _connected(running)
+        connected(running)
         cluster.set_rtt(60_000)
         with websocket(running, "filler") as filler:
             filler.send(encoded("batch", JSON_TYPE).decode())
@@ -238,7 +238,7 @@ def not_confirmed(media_type: str) -> Response:
     """Kafka takes longer than the server may."""
     settings = {**QUICK, "publisher.publish.timeout.ms": 300}
     with MockCluster() as cluster, process(Topics(cluster.bootstrap), 1, settings) as running:
-        _connected(running)
+        connected(running)
         cluster.set_rtt(60_000)
         return post(running, encoded("batch", media_type), media_type)
 
