@@ -114,6 +114,7 @@ def _option(key: Key) -> click.Option:
 
 
 @click.group("raccoon", cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="raccoon_tx %(version)s")
 def cli() -> None:
     """Take events in over WebSocket, REST and gRPC, and deliver them to Kafka."""
 

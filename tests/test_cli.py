@@ -93,8 +93,9 @@ class CommandTests(Case):
         self.assertIn("--once", self.run_command("demo", "--help")[1])
 
     def test_version(self) -> None:
-        """The version is printed."""
-        self.assertEqual(self.run_command("version"), (0, f"raccoon_tx {__version__}\n"))
+        """The version is printed, however one asks for it."""
+        for word in ("version", "--version"):
+            self.assertEqual(self.run_command(word), (0, f"raccoon_tx {__version__}\n"))
 
     def test_mistakes_of_usage(self) -> None:
         """Whatever is wrong with a command line, the status is 1, and what was meant is named."""
