@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_RELEASED = (".ci/", ".gitignore")
 
 #: What Python, its tools and twistd leave behind; in no distribution. Of ours, what is not for users; not in the wheel.
-LEFT_BEHIND = ("__pycache__", ".pyc", "dropin.cache", "twistd.pid", ".egg-info/", "_trial_temp")
+LEFT_BEHIND = ("__pycache__", ".pyc", "dropin.cache", "twistd.pid", "_trial_temp")
 NOT_INSTALLED = ("tests", "docs", "tools", "benchmarks", "faults", "proto", "deploy", "newsfragments")
 
 #: What the wheel has beside Python modules.
@@ -51,7 +51,9 @@ def wrong_with_sdist(names: Iterable[str], files: Iterable[str]) -> list[str]:
     missing = {file for file in files if not file.startswith(NOT_RELEASED)} - found
     metadata = {"PKG-INFO", "setup.cfg"}
     problems = [f"the source distribution lacks {name}" for name in sorted(missing | metadata - found)]
-    litter = [name for name in found if any(word in name for word in LEFT_BEHIND) and not name.startswith("raccoon_tx.")]
+    litter = [
+        name for name in found if any(word in name for word in LEFT_BEHIND) and not name.startswith("raccoon_tx.")
+    ]
     return problems + [f"the source distribution has {name}" for name in sorted(litter)]
 
 

@@ -61,9 +61,7 @@ def written(value: Mapping[str, object], media_type: str) -> bytes:
 
 
 @contextmanager
-def server(
-    ack: int = 1, **settings: object
-) -> Iterator[Process]:
+def server(ack: int = 1, **settings: object) -> Iterator[Process]:
     """A server with these settings, ``__`` for ``.``, and its Kafka."""
     given = {name.replace("__", "."): value for name, value in settings.items()}
     with MockCluster() as cluster, process(Topics(cluster.bootstrap), ack, given) as running:

@@ -243,12 +243,11 @@ def test_answer(running: Process, name: str) -> None:
 
 def closed_by(opened: ClientConnection) -> tuple[int, str]:
     """Code and reason of the close frame that comes, whatever comes before it."""
-    try:
+    with pytest.raises(ConnectionClosed) as closed:
         while True:
             opened.recv(timeout=TIMEOUT)
-    except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        return closed.rcvd.code, closed.rcvd.reason
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
 def refusal(opened: ClientConnection, name: str, binary: bool) -> tuple[int, str]:
