@@ -36,12 +36,11 @@ from tools.release import build  # noqa: E402
 PATIENCE = 120.0
 
 HEAD = """\
-<!-- Written by `python tools/first_ten_minutes.py --write docs/first-ten-minutes.md`; do not edit. -->
-
 # The first ten minutes
 
 What a newcomer types, and what he sees: a transcript, played from an empty folder with a new virtual environment and
-the wheel. Every step was checked when it was played. [](getting-started.md) explains more and shows less.
+the wheel, and checked while it was played. `python tools/first_ten_minutes.py --write docs/first-ten-minutes.md` plays
+it again and writes this page. [](getting-started.md) explains more and shows less.
 """
 
 POM = """\
@@ -110,7 +109,7 @@ class Play:
 
     def clean(self, text: str) -> str:
         """Without what is of this machine."""
-        return re.sub(rf"{re.escape(str(self.folder))}/?", "", text).rstrip("\n")
+        return re.sub(rf"{re.escape(str(self.folder))}/?|\x1b\[\d*m", "", text).rstrip("\n")
 
     def say(self, text: str) -> None:
         """Prose."""
@@ -218,8 +217,7 @@ def demo(play: Play) -> None:
     with play.other_terminal("raccoon demo", "Everything arrived."):
         play.say("## Send an event\n\n`aGVsbG8=` is `hello` in base64.")
         play.type(
-            "curl -s http://127.0.0.1:8080/api/v1/events -H 'Content-Type: application/json' -H 'X-User-ID: me' \\\n"
-            '  -d \'{"req_guid":"my-first","events":[{"type":"click","event_bytes":"aGVsbG8="}]}\'',
+            FIRST_EVENT,
             r'^{"status":1,"code":1,"sent_time":\d+,"data":{"req_guid":"my-first"}}$',
         )
         mistakes(play)
@@ -293,17 +291,30 @@ export PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS=127.0.0.1:9092
 export EVENT_ACK=1
 """
 
+#: As in the README and in docs/getting-started.md.
+FIRST_EVENT = """\
+curl -s -H 'Content-Type: application/json' -H 'X-User-ID: me' \\
+  -d '{"req_guid":"my-first","events":[{"type":"click","event_bytes":"aGVsbG8="}]}' \\
+  http://127.0.0.1:8080/api/v1/events"""
+
 START_KAFKA = "java -cp 'kafka/*' kafka.Kafka server.properties"
 
 
 def fetch_kafka(play: Play) -> None:
     """With the network."""
     play.say(
-        "## Take a real Kafka\n\nIf you have one, go on with the next step. If you have Docker, `deploy/` has a "
-        "compose file. The archive from <https://kafka.apache.org/downloads> will do as well: its `bin/kafka-storage.sh format "
-        "--standalone -t $(bin/kafka-storage.sh random-uuid) -c config/server.properties` and "
-        "`bin/kafka-server-start.sh config/server.properties` run the two programs below. With Java 17 and Maven alone "
-        "it goes like this:"
+        """\
+## Take a real Kafka
+
+If you have one, go on with the next step. If you have Docker, `deploy/` has a compose file. The archive from
+<https://kafka.apache.org/downloads> will do as well; in it the two programs below are called so:
+
+```sh
+bin/kafka-storage.sh format --standalone -t $(bin/kafka-storage.sh random-uuid) -c config/server.properties
+bin/kafka-server-start.sh config/server.properties
+```
+
+With Java 17 and Maven alone it goes like this:"""
     )
     play.file("pom.xml", POM.format(version=KAFKA), "xml")
     play.type("mvn -q dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=kafka")
@@ -331,8 +342,7 @@ def with_kafka(play: Play) -> None:
         stack.enter_context(server)
         play.say("The same commands as before:")
         play.type(
-            "curl -s http://127.0.0.1:8080/api/v1/events -H 'Content-Type: application/json' -H 'X-User-ID: me' \\\n"
-            '  -d \'{"req_guid":"5","events":[{"type":"click","event_bytes":"aGVsbG8="}]}\'',
+            FIRST_EVENT,
             r'^{"status":1,',
         )
         for address in ("ws://127.0.0.1:8080", "grpc://127.0.0.1:8081"):
@@ -342,7 +352,7 @@ def with_kafka(play: Play) -> None:
         play.say("## Stop Kafka\n\nWith Ctrl-C in its terminal.")
         os.killpg(kafka.pid, signal.SIGINT)
         kafka.wait(PATIENCE)
-        wait_until(play, "not ready")
+        wait_until("not ready")
         play.type("curl -s http://127.0.0.1:8080/readyz", "not ready")
         play.say(
             "With `event.ack` 1 nothing is acknowledged that Kafka does not have. The client is told that it is worth "
@@ -373,23 +383,40 @@ def with_kafka(play: Play) -> None:
         if sending.returncode or "accepted   1 event" not in output:
             raise Unexpected(output)
         play.type("raccoon tail --type click --brokers 127.0.0.1:9092 -n 1", "sent while Kafka was away")
-        play.say(
-            "A client that cannot wait wants the [disk spool](operating/spool.md): with `--event.ack 2 --spool.path "
-            "FOLDER` such a batch is acknowledged when it is on the server's disk, and delivered when Kafka is back."
-        )
+        spool(play, stack)
 
 
-def wait_until(play: Play, state: str) -> None:
+def spool(play: Play, stack: ExitStack) -> None:
+    """Kafka away again, and then the server killed."""
+    play.say(
+        "## Keep events on the disk\n\nA client that cannot wait wants `event.ack` 2: its batch is acknowledged when "
+        "it is on the server's disk, and delivered when Kafka is there. Stop the server and Kafka, and start the server "
+        "with a spool:"
+    )
+    stack.close()
+    spooling = ". ./settings; exec raccoon server --event.ack 2 --spool.path spool"
+    with play.other_terminal(spooling, " is ready: ") as server:
+        play.type("raccoon send --type click 'sent while Kafka was away again'", "accepted   1 event")
+        play.type("raccoon spool status --spool.path spool", r"\nbatches: 1\n")
+        play.say("It is on the disk, so even the worst may happen to the server:")
+        play.type(f"kill -KILL {server.pid}")
+        server.wait(PATIENCE)
+    play.say("Start both again, in their terminals, and wait a moment:")
+    with play.other_terminal(START_KAFKA, 9092), play.other_terminal(spooling, " is ready: "):
+        wait_until(r'"batches": 0\b')
+        play.type("raccoon tail --type click --brokers 127.0.0.1:9092 -n 1", "sent while Kafka was away again")
+
+
+def wait_until(pattern: str) -> None:
     """For what ``/readyz`` says."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        found = subprocess.run(
-            ["curl", "-s", "http://127.0.0.1:8080/readyz"], capture_output=True, text=True, check=False
-        )
-        if f'"status": "{state}"' in found.stdout:
+        command = ["curl", "-s", "http://127.0.0.1:8080/readyz"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        if re.search(pattern, found):
             return
         time.sleep(0.2)
-    raise Unexpected(f"the server does not get {state}")
+    raise Unexpected(f"the server does not say {pattern!r}, but {found}")
 
 
 def get_old_client(play: Play) -> None:
