@@ -390,8 +390,8 @@ def spool(play: Play, stack: ExitStack) -> None:
     """Kafka away again, and then the server killed."""
     play.say(
         "## Keep events on the disk\n\nA client that cannot wait wants `event.ack` 2: its batch is acknowledged when "
-        "it is on the server's disk, and delivered when Kafka is there. Stop the server and Kafka, and start the server "
-        "with a spool:"
+        "it is on the server's disk, and delivered when Kafka is there. Stop the server and Kafka, and start the "
+        "server with a spool:"
     )
     stack.close()
     spooling = ". ./settings; exec raccoon server --event.ack 2 --spool.path spool"
