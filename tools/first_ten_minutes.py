@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from textwrap import fill
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -113,7 +114,9 @@ class Play:
 
     def say(self, text: str) -> None:
         """Prose."""
-        self.page.append(text)
+        for part in text.split("\n\n"):
+            plain = not part.startswith(("#", "```"))
+            self.page.append(fill(part, 120, break_long_words=False, break_on_hyphens=False) if plain else part)
 
     def show(self, language: str, text: str) -> None:
         """A block."""
@@ -148,7 +151,8 @@ class Play:
 
     def _shown(self, command: str, output: str) -> None:
         printed = self.clean(output)
-        typed = command.replace("\n", "\n> ")
+        # Without a shell in between the process can be told to stop; a newcomer has Ctrl-C.
+        typed = command.replace("\n", "\n> ").replace("exec ", "")
         self.show("console", f"$ {typed}" + (f"\n{printed}" if printed else ""))
 
     @contextmanager
@@ -398,7 +402,7 @@ def spool(play: Play, stack: ExitStack) -> None:
     with play.other_terminal(spooling, " is ready: ") as server:
         play.type("raccoon send --type click 'sent while Kafka was away again'", "accepted   1 event")
         play.type("raccoon spool status --spool.path spool", r"\nbatches: 1\n")
-        play.say("It is on the disk, so even the worst may happen to the server:")
+        play.say(f"It is on the disk, so even the worst may happen to the server, process {server.pid}:")
         play.type(f"kill -KILL {server.pid}")
         server.wait(PATIENCE)
     play.say("Start both again, in their terminals, and wait a moment:")

@@ -27,6 +27,9 @@ from tests.integration.clients import EVENTS, HOST, ID_HEADER, TIMEOUT
 from tests.integration.mock_cluster import MockCluster
 from tests.integration.server import PATIENCE, Process, Topics, process
 
+#: See tests/conftest.py: real sockets and processes.
+pytestmark = pytest.mark.flaky(reruns=1)
+
 DOCUMENT = load(ASYNCAPI)
 MESSAGES = DOCUMENT["components"]["messages"]
 CHANNEL = DOCUMENT["channels"]["events"]

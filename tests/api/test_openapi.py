@@ -23,6 +23,9 @@ from tests.integration.clients import EVENTS, Response, request
 from tests.integration.kafka_node import free_ports
 from tests.integration.server import PATIENCE, Process
 
+#: See tests/conftest.py: real sockets and processes.
+pytestmark = pytest.mark.flaky(reruns=1)
+
 DOCUMENT = load(OPENAPI)
 PAGE = "https://shop.example"
 
