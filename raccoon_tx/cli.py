@@ -446,7 +446,7 @@ def _load(flags: Flags, defaults: Mapping[str, str] | None = None) -> Loaded:
         return load_command_line(flags, os.environ, Path.cwd(), defaults)
     except ConfigurationError as error:
         _complain("error", error.mistakes)
-        if sum(mistake.endswith(" is required") for mistake in error.mistakes) > 1:
+        if all(mistake.endswith(" is required") for mistake in error.mistakes):
             _complain("hint", ["`raccoon demo` needs no settings; `raccoon server --help` explains them"])
         raise click.exceptions.Exit(1) from None
 

@@ -174,6 +174,12 @@ class ConfigTests(Case):
                 "error: SERVER_WEBSOCKET_CONN_ID_HEADER (--server.websocket.conn.id.header) is required", lines
             )
 
+    def test_nothing_set(self) -> None:
+        """Who starts a server without any setting is told what can be started without one."""
+        status, output = self.run_command("server")
+        self.assertEqual(status, 1)
+        self.assertIn("\nhint: `raccoon demo` needs no settings; ", output)
+
     def test_print(self) -> None:
         """Every setting is printed with its source, in a form that can be used as a file."""
         with open("config.yaml", "w") as file:

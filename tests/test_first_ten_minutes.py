@@ -17,7 +17,7 @@ class PageTests(SynchronousTestCase):
     def test_parts(self) -> None:
         """The page has the parts that the program plays, and the files and the first event as they are."""
         source = (ROOT / "tools" / "first_ten_minutes.py").read_text("utf-8")
-        played = set(re.findall(r"## ([^\\\n]+)(?:\\n|\n)", source))
+        played = set(re.findall(r"## ([^\\\n\"]+)(?:\\n|\n|\")", source))
         self.assertEqual(set(re.findall(r"^## (.+)$", PAGE, re.M)), played)
         for part in (HEAD, PROPERTIES, SETTINGS, OLD_CLIENT):
             self.assertIn(part.strip(), PAGE)
