@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import schemathesis
@@ -23,4 +24,6 @@ schemathesis.openapi.media_type("application/proto", _BATCHES.map(lambda batch: 
 def readable(_context: Any, response: Any) -> str:
     """Of a protobuf answer the document says that it is a string of bytes; what is in them is looked at here."""
     assert_matches(_OPENAPI, {"$ref": "#/components/schemas/SendEventResponse"}, fields(response.content))
+    with Path("protobuf-answers").open("a") as noted:  # for the test, so that it knows that there were any
+        noted.write("1\n")
     return str(response.content, "latin-1")

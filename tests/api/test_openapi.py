@@ -231,5 +231,6 @@ def test_schemathesis(running: Server, capsys: pytest.CaptureFixture[str], tmp_p
     assert counted is not None, ran.stdout
     assert int(counted[1]) > 100
     assert "Tested: 9" in ran.stdout, ran.stdout
+    assert len((tmp_path / "protobuf-answers").read_text().splitlines()) > 20
     with capsys.disabled():
         print("\n" + ran.stdout[ran.stdout.index("= SUMMARY =") :])
