@@ -82,7 +82,8 @@ def wrong_when_installed(distribution: Path, version: str) -> list[str]:
     """Install it where nothing else is, and try what a user would try first."""
     problems = []
     with tempfile.TemporaryDirectory() as folder:
-        run(sys.executable, "-m", "venv", folder)
+        # Not venv: some systems have it in a package of its own.
+        run(sys.executable, "-m", "virtualenv", "--quiet", folder)
         programs = Path(folder, "bin")
         run(programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", distribution)
         work = Path(folder, "work")
