@@ -257,6 +257,7 @@ class KafkaPublisher(Service):
             if unwatch is None:
                 producer.poll(0)
             await pause(self._clock, RELAXED_INTERVAL)
+        del producer  # see `Watcher`
         if unwatch is not None:
             await unwatch()
 
@@ -348,9 +349,9 @@ class KafkaPublisher(Service):
             await self._abandon()
         self._flushing.stop()
         self._reach.stop()
+        del self._producer  # see `Watcher`
         if self._unwatch is not None:
             await self._unwatch()
-        del self._producer
 
     def _idle(self) -> bool:
         return not self._in_flight and not self._overdue
