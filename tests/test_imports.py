@@ -30,6 +30,7 @@ PLAIN = {
     "metrics.statsd_lines",
     "metrics.kafka_statistics",
     "publishers.accounts",
+    "publishers.watchdog",
     "spool.entry",
     "spool.database",
     "spool.folder",
