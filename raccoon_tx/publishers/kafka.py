@@ -276,9 +276,9 @@ class KafkaPublisher(Service):
         self._watchdog.rest()
         # Unless others keep the events, those that it has go first.
         self._renewing = self._broken = not self._rescued
-        dismissed = Deferred.fromCoroutine(self._dismiss(self._producer, self._unwatch))
-        dismissed.addErrback(self._dismissal_failed)
+        dismissed = self._dismiss(self._producer, self._unwatch)
         self._begin()
+        Deferred.fromCoroutine(dismissed).addErrback(self._dismissal_failed)
 
     def _dismissal_failed(self, problem: Any) -> None:
         self._log.failure("a producer could not be dismissed", problem)
