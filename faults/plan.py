@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,14 +10,16 @@ from pathlib import Path
 from attrs import field, frozen
 
 from faults import scenarios
+from faults.meddling import meddled, slow
 from faults.small_disk import small_disk
 from faults.stage import MODES, Kafka, Mode, Outcome, Stage, play
 
 #: How much of one scenario is enough: arguments of its function.
 Amount = Mapping[str, float]
 
-#: Each mode once; and the two in which success is worth most.
+#: Each mode once; the two in which success is worth most, and the others.
 ALL, STRICT = MODES, (Mode(ack=1, spool=True), Mode(ack=2, spool=True))
+OTHERS = tuple(mode for mode in MODES if mode not in STRICT)
 WITH_SPOOL = tuple(mode for mode in MODES if mode.spool)
 
 
@@ -44,14 +47,17 @@ class Play:
     may_lose: Callable[[Mode], bool] = _never
     may_duplicate: bool = False
     on_small_disk: bool = False
+    wrapped: tuple[str, ...] = ()
 
     def run(self, kafka: Kafka, mode: Mode, seed: int, amount: Amount, keep: Path | None = None) -> Outcome:
         """:raises RuntimeError: it cannot be played on this machine."""
+        if self.wrapped and shutil.which(self.wrapped[0]) is None:
+            raise RuntimeError(f"there is no {self.wrapped[0]} here")
         whole: Callable[[Stage], None] = partial(self.scenario, **amount)
 
         def played(settings: Mapping[str, object]) -> Outcome:
             lost, again = self.may_lose(mode), self.may_duplicate
-            return play(self.row, whole, kafka, mode, seed, settings, lost, again, keep)
+            return play(self.row, whole, kafka, mode, seed, settings, lost, again, keep, self.wrapped)
 
         if not self.on_small_disk:
             return played(self.settings)
@@ -110,6 +116,7 @@ PLAN = (
     Play(row="A6", scenario=scenarios.a6_stopped_and_continued, long={"seconds": 10.0}),
     Play(row="A7", scenario=scenarios.a7_kafka_down_at_start, long={"seconds": 5.0}),
     Play(row="B1", scenario=scenarios.b1_cut, long={"seconds": 20.0}, short={"seconds": 2.0}),
+    Play(row="B1b", scenario=scenarios.b1_a_minute, long={"seconds": 60.0}, modes=WITH_SPOOL),
     Play(row="B2", scenario=scenarios.b2_reset, long={"times": 20}, short={"times": 4}),
     Play(row="B3", scenario=scenarios.b3_black_hole, long={"seconds": 10.0}, short={"seconds": 2.0}),
     Play(row="B4", scenario=scenarios.b4_lost_acks, long={"seconds": 5.0}, short={"seconds": 2.0}),
@@ -135,5 +142,15 @@ PLAN = (
         modes=WITH_SPOOL,
         on_small_disk=True,
     ),
-    Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 60.0}),
+    Play(
+        row="C3",
+        scenario=scenarios.c3_fsync_fails,
+        long={"seconds": 10.0},
+        modes=WITH_SPOOL,
+        wrapped=meddled("error=EIO:when=40+10"),
+    ),
+    Play(row="C4", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(5)),
+    Play(row="C4b", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(50)),
+    Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 600.0}, modes=STRICT),
+    Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 60.0}, modes=OTHERS),
 )

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -74,7 +74,8 @@ class Outcome:
     """What came of a scenario.
 
     :ivar gap: seconds in which nobody was answered with success. :ivar slowest: answer. :ivar delay: worst of the
-        reactor's. :ivar memory: most that a server took, in bytes. :ivar unhandled: lines of logs.
+        reactor's. :ivar own: the same without what its thread waited for a core.
+    :ivar memory: most that a server took, in bytes. :ivar unhandled: lines of logs.
     :ivar strange: answers that no server may give, and what else was not as it has to be.
     :ivar notes: figures of the scenario itself. :ivar may_lose: the promise does not cover this.
     """
@@ -86,6 +87,7 @@ class Outcome:
     gap: float
     slowest: float
     delay: float
+    own: float
     memory: int
     unhandled: int
     strange: list[str]
@@ -142,13 +144,15 @@ def kafka() -> Iterator[Kafka]:
 
 @define(eq=False)
 class Stage:
-    """:ivar http: :ivar grpc: of the server that runs, or ran last. :ivar statuses: with which they ended."""
+    """:ivar wrapped: a command that runs the server's. :ivar http: :ivar grpc: of the server that runs, or ran last.
+    :ivar statuses: with which they ended."""
 
     kafka: Kafka
     mode: Mode
     rng: random.Random
     folder: Path
     settings: Mapping[str, object] = field(factory=dict)
+    wrapped: Sequence[str] = ()
     topics: Topics = field(init=False)
     http: int = field(default=1, init=False)
     grpc: int = field(default=1, init=False)
@@ -179,7 +183,7 @@ class Stage:
         if self.mode.spool:
             settings.setdefault("spool.path", self.folder / "spool")
             settings.setdefault("spool.min_free_bytes", 0)
-        command = (sys.executable, "-m", "faults.ticking", str(self.ticks), "server")
+        command = (*self.wrapped, sys.executable, "-m", "faults.ticking", str(self.ticks), "server")
         self._running = ExitStack()
         running: AbstractContextManager[Process] = process(
             self.topics, self.mode.ack, settings, command=command, loud=True
@@ -187,11 +191,11 @@ class Stage:
         self.server = self._running.enter_context(running)
         self.http, self.grpc = self.server.http, self.server.grpc
 
-    def begin(self, batches: int = 5) -> Clients:
+    def begin(self, batches: int = 5, pipelines: int = 1) -> Clients:
         """Start a server if there is none, and clients, and wait until all of them have been served."""
         if self.server is None:
             self.start()
-        clients = Clients(self)
+        clients = Clients(self, pipelines=pipelines)
         self.clients.append(clients)
         if batches:
             clients.wait_for_more(batches)
@@ -292,11 +296,15 @@ def play(
     may_lose: bool = False,
     may_duplicate: bool = True,
     keep: Path | None = None,
+    wrapped: Sequence[str] = (),
 ) -> Outcome:
-    """One scenario, from an empty topic to a verdict. :param keep: a folder for the logs, if it fails."""
+    """One scenario, from an empty topic to a verdict.
+
+    :param keep: a folder for the logs, if it fails. :param wrapped: a command that runs the server's.
+    """
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         rng = random.Random(f"{seed} {row} {mode}")
-        stage = Stage(kafka, mode, rng, Path(folder), settings or {})
+        stage = Stage(kafka, mode, rng, Path(folder), settings or {}, wrapped)
         began = time.monotonic()
         try:
             scenario(stage)
@@ -319,6 +327,7 @@ def play(
             gap=longest_gap(journals, first, ended) if ended > first else 0.0,
             slowest=max((journal.slowest for journal in journals), default=0.0),
             delay=ticking.worst(stage.ticks),
+            own=ticking.own(stage.ticks),
             memory=max((resident for _, resident in stage.memory), default=0),
             unhandled=unhandled,
             strange=[*stage.strange, *(strange for journal in journals for strange in journal.strange)],
