@@ -415,10 +415,13 @@ class FailedProducer(MemoryProducer):
 
 
 class RenewalTests(KafkaPublisherTests):
-    """A producer that has failed for good; and another one does all that the first one did."""
+    """A producer that has failed for good, or is wedged; and another one does all that the first one did."""
+
+    wedge = False
 
     def connect(self, on_error: Callable[[KafkaError], None]) -> MemoryProducer:
-        self.made: list[FailedProducer] = [*getattr(self, "made", []), FailedProducer(capacity=4)]
+        made = FailedProducer(capacity=4, held=self.wedge)
+        self.made: list[FailedProducer] = [*getattr(self, "made", []), made]
         self.kafka = self.made[-1]
         return super().connect(on_error)
 
@@ -507,6 +510,22 @@ class RenewalTests(KafkaPublisherTests):
         self.kafka.held = self.kafka.away = False
         self.tick(5.0)
         self.assertEqual((len(self.made), self.kafka.topics), (1, {"clicks": [b"1"]}))
+
+    def test_wedged_all(self) -> None:
+        """If the next ones are no better, they are given more and more time; a success makes an end of that."""
+        self.again(wedged=2.0)
+        self.wedge = True
+        self.send(("clicks", b"1"), ack=Ack.ACCEPTED)
+        self.tick(30.0)
+        self.assertLessEqual(len(self.made), 4)
+        self.wedge = self.kafka.held = False
+        self.tick(0.2)
+        self.assertEqual(self.kafka.topics, {"clicks": [b"1"]})
+        before = len(self.made)
+        self.kafka.held = True
+        self.send(("clicks", b"2"), ack=Ack.ACCEPTED)
+        self.tick(4.5)
+        self.assertEqual((len(self.made), self.kafka.topics), (before + 1, {"clicks": [b"2"]}))
 
     def test_slow(self) -> None:
         """Now and then an event is delivered or refused: that is slow, not wedged. Nor is it to have nothing to do."""

@@ -273,7 +273,7 @@ class KafkaPublisher(Service):
             why=why,
             count=len(self._producer),
         )
-        self._watchdog.rest()
+        self._watchdog.replaced()
         # Unless others keep the events, those that it has go first.
         self._renewing = self._broken = not self._rescued
         dismissed = self._dismiss(self._producer, self._unwatch)
