@@ -1,4 +1,4 @@
-"""What clients know: every event has a number of its own, and is ok, fail or unknown."""
+"""What clients know: every event has a number of its own, and is ok, fail, closed or unknown."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tests.integration.batches import Batch, Event
 #: The type of all events, and how many there are in a batch.
 KIND, EVENTS = "numbered", 5
 
-#: Success was answered; something else was answered; nothing was (the connection broke, or the time was over).
-OK, FAIL, UNKNOWN = "ok", "fail", "unknown"
+#: Success was answered; something else was answered; the WebSocket was closed with 1001 before an answer, which says
+#: that it was not taken; nothing was answered (the connection broke, or the time was over).
+OK, FAIL, CLOSED, UNKNOWN = "ok", "fail", "closed", "unknown"
 
 
 @frozen
@@ -75,7 +76,9 @@ class Journal:
     def note(self, batch: Batch, outcome: str, reason: str = "") -> None:
         """What was answered to a batch."""
         now = time.monotonic()
-        self.took.append(now - self._began.pop(batch.guid))
+        began = self._began.pop(batch.guid)
+        if outcome != CLOSED:
+            self.took.append(now - began)
         for event in batch.events:
             self.answered[event.value.decode()] = outcome
         if outcome == OK:
