@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import http
+from attacks import framing, http
 from attacks.attack import Attack
 
-ROWS: tuple[Attack, ...] = (*http.ROWS,)
+ROWS: tuple[Attack, ...] = (*framing.ROWS, *http.ROWS)

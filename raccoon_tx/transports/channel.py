@@ -27,6 +27,9 @@ from raccoon_tx.transports.rest import BAD_TYPE, EVENTS, NOBODY, before_decoding
 #: Seconds that a client gets to finish sending what was refused.
 DRAIN_TIME = 5.0
 
+#: Bytes that a body in chunks may be longer than what is in them: as much again, and this.
+BESIDE = 1024 * 1024
+
 _NOT_HTTP = Reply(Outcome.INVALID, None, "malformed HTTP")
 _LATE_HEAD = Reply(Outcome.LATE_BODY, None, "the head of the request did not arrive in time")
 _LATE_BODY = Reply(Outcome.LATE_BODY, None, "the body did not arrive in time")
@@ -56,6 +59,7 @@ class EventChannel(HTTPChannel):
     _reading = False
     _last = False
     _successor: Protocol | None = None
+    _in_chunks = 0
 
     # Twisted has a line for each client that is too slow.
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
@@ -63,6 +67,8 @@ class EventChannel(HTTPChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.factory.channels.add(self)
+        # Whoever connects has something to say.
+        self.setTimeout(self.factory.head_timeout)
 
     def connectionLost(self, reason: Any = None) -> None:
         self.factory.channels.discard(self)
@@ -168,7 +174,21 @@ class EventChannel(HTTPChannel):
     def lineLengthExceeded(self, line: bytes) -> None:
         self._respondToBadRequestAndDisconnect()
 
+    def lineReceived(self, line: bytes) -> None:
+        # Twisted joins folded lines, as one did before RFC 7230.
+        if line[:1] in (b" ", b"\t") and self._receivedHeaderSize:
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
+
     def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"transfer-encoding" and (
+            # Twisted takes "identity", which other servers may read otherwise.
+            value.strip(b" \t").lower() != b"chunked" or self._version != b"HTTP/1.1"
+        ):
+            self._respondToBadRequestAndDisconnect()
+            return False
         try:
             return bool(super().headerReceived(line))
         except ValueError:  # a Content-Length with more digits than int() takes
@@ -186,6 +206,10 @@ class EventChannel(HTTPChannel):
             self.setTimeout(self.factory.head_timeout)
 
     def allHeadersReceived(self) -> None:
+        self._in_chunks = 0
+        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host") or ()
+        if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
+            self._respondToBadRequestAndDisconnect()
         super().allHeadersReceived()
         if self.length != 0 and not self.early:
             self._reading = True
@@ -247,8 +271,13 @@ class EventChannel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if self._successor is not None:
             self._successor.dataReceived(data)
-        else:
-            super().rawDataReceived(data)
+            return
+        super().rawDataReceived(data)
+        if self.length is None and self._in_body:
+            self._in_chunks += len(data)
+            largest, of_chunk = self.factory.largest_body, getattr(self._transferDecoder, "length", None) or 0
+            if self._in_chunks > 2 * largest + BESIDE or of_chunk > largest:
+                self.answer_too_large()
 
     def hand_over(self, succeed: Callable[[Any], Protocol]) -> None:
         """Give the transport away, and what the client sent after the request.

@@ -95,7 +95,7 @@ class PlainChannel:
         self._body: bytearray | None = None  # its body, while that comes in pieces
         self._reply: Reply | None = None  # its answer, if that is there at once
         self._client: Client | None = None
-        self._deadlines = front.idle
+        self._deadlines = front.heads_due  # whoever connects has something to say
         self._unread = False  # the client does not read what it gets
         self._paused = False  # enough is kept
         self._last = False  # the client sends no more
