@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import framing, http
+from attacks import framing, http, websocket
 from attacks.attack import Attack
 
-ROWS: tuple[Attack, ...] = (*framing.ROWS, *http.ROWS)
+ROWS: tuple[Attack, ...] = (*framing.ROWS, *http.ROWS, *websocket.ROWS)

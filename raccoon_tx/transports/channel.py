@@ -20,12 +20,15 @@ from raccoon_tx.ingest import REASONS
 from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Outcome, Reply
 from raccoon_tx.transports.cors import Cors
-from raccoon_tx.transports.http_request import EventRequest, clean
+from raccoon_tx.transports.http_request import DRAINED, EventRequest, clean
 from raccoon_tx.transports.media import codec_for, too_large
 from raccoon_tx.transports.rest import BAD_TYPE, EVENTS, NOBODY, before_decoding, response, response_codec, text_header
 
 #: Seconds that a client gets to finish sending what was refused.
 DRAIN_TIME = 5.0
+
+#: Requests that are answered in one turn of the reactor, of those that came together.
+IN_A_TURN = 16
 
 #: Bytes that a body in chunks may be longer than what is in them: as much again, and this.
 BESIDE = 1024 * 1024
@@ -60,6 +63,7 @@ class EventChannel(HTTPChannel):
     _last = False
     _successor: Protocol | None = None
     _in_chunks = 0
+    _in_turn = 0
 
     # Twisted has a line for each client that is too slow.
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
@@ -125,7 +129,7 @@ class EventChannel(HTTPChannel):
 
     def end_of_input(self) -> None:
         """Close, behind the answers that are still to come."""
-        if self._handlingRequest:
+        if self._handlingRequest or self.paused:
             self._last = True
         else:
             self.loseConnection()
@@ -228,7 +232,27 @@ class EventChannel(HTTPChannel):
         if self._waitingForTransport and not self._handlingRequest:
             self.transport.pauseProducing()
         # What was answered at once has others behind it, whose turn comes when Twisted is back in its loop.
-        if self._last and not self._handlingRequest and not self._busyReceiving:
+        if self._busyReceiving:
+            self._in_turn += 1
+            if self._in_turn >= IN_A_TURN and self._buffer and not self._handlingRequest:
+                self._let_others()
+        elif self._last and not self._handlingRequest:
+            self.loseConnection()
+
+    def _let_others(self) -> None:
+        """Leave what was read for the next turn of the reactor: there may be thousands of requests in it."""
+        self.paused = True
+        self.transport.pauseProducing()
+        self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        if self not in self.factory.channels:
+            return
+        self.paused, self._in_turn = False, 0
+        if not self._waitingForTransport:
+            self.transport.resumeProducing()
+        self.dataReceived(b"")
+        if self._last and not (self._handlingRequest or self.paused):
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
@@ -273,11 +297,17 @@ class EventChannel(HTTPChannel):
             self._successor.dataReceived(data)
             return
         super().rawDataReceived(data)
-        if self.length is None and self._in_body:
+        if self.length is None:
             self._in_chunks += len(data)
-            largest, of_chunk = self.factory.largest_body, getattr(self._transferDecoder, "length", None) or 0
-            if self._in_chunks > 2 * largest + BESIDE or of_chunk > largest:
-                self.answer_too_large()
+            self._bound_chunks()
+
+    def _bound_chunks(self) -> None:
+        largest, of_chunk = self.factory.largest_body, getattr(self._transferDecoder, "length", None) or 0
+        if self.early:
+            if self._in_chunks > DRAINED:
+                self.forceAbortClient()
+        elif self._in_body and (self._in_chunks > 2 * largest + BESIDE or of_chunk > largest):
+            self.answer_too_large()
 
     def hand_over(self, succeed: Callable[[Any], Protocol]) -> None:
         """Give the transport away, and what the client sent after the request.
