@@ -25,23 +25,25 @@ PACE, AGAIN, REFUSED = 0.004, 0.05, 0.05
 
 @define(eq=False)
 class Clients:
-    """One client for each way in, and one that sends ahead of the answers. They begin at once."""
+    """One client for each way in, and some that send ahead of the answers. They begin at once."""
 
     server: Ports
     pace: float = PACE
+    pipelines: int = 1
     journals: list[Journal] = field(init=False)
     _threads: list[Thread] = field(init=False)
     _enough: Flag = field(factory=Flag, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.journals = [Journal(way) for way in (*WAYS, PIPELINED)]
+        pipelines = (f"{PIPELINED}-{number}" for number in range(self.pipelines))
+        self.journals = [Journal(way) for way in (*WAYS, *pipelines)]
         self._threads = [Thread(target=self._run, args=[journal], daemon=True) for journal in self.journals]
         for thread in self._threads:
             thread.start()
 
     def _run(self, journal: Journal) -> None:
         connection = 0
-        talk = self._pipeline if journal.client == PIPELINED else self._one_by_one
+        talk = self._pipeline if journal.client.startswith(PIPELINED) else self._one_by_one
         while not self._enough.is_set():
             connection += 1
             try:

@@ -43,6 +43,7 @@ ROWS = (
     Row("A12", "nobody reads the log, or its disk is full", "goes on serving"),
     Row("A13", "19,000 clients come back at once", "all are served"),
     Row("B1", "Kafka is cut off", "the spool takes over; no refusals"),
+    Row("B1b", "Kafka is gone for a minute, at a thousand batches a second", "no refusals, no gap of a second"),
     Row("B2", "connections to Kafka are reset, also in a request", "nobody notices"),
     Row("B3", "connections to Kafka stand and nothing comes", "recovers"),
     Row("B4", "Kafka's confirmations are lost", "no duplicates"),

@@ -53,10 +53,12 @@ that nobody sent, if an answer is not one of the contract's, or if any log has a
 Counts are events. *lost*: acknowledged, and not in Kafka. *again*: records that stand there more than once. *failed,
 there*: refused, and in Kafka all the same. *unanswered*: sent, and the connection broke before an answer. *late*:
 records that come after a later one of their connection; with a spool live batches overtake those on the disk. *gap*:
-seconds in which no client was answered with success. *delay*: the reactor's worst.
+seconds in which no client was answered with success. *delay*: the worst of the reactor's; *of it*: without the time in
+which its thread was ready to run and the machine gave it no core, because Kafka, the proxy and the clients have two
+cores with it.
 
-| | mode | acknowledged | lost | again | failed | failed, there | unanswered | late | gap | delay | memory | |
-| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |
+| | mode | acknowledged | lost | again | failed | failed, there | unanswered | late | gap | delay | of it | memory | |
+| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |
 """
 
 _MATRIX = """
@@ -122,6 +124,17 @@ def _totals(outcomes: Iterable[Mapping[str, Any]]) -> str:
         f"**{lost:,} of {acknowledged:,} acknowledged events were lost**. Lines of tracebacks in all logs: "
         f"{sum(each['unhandled'] for each in every)}."
     )
+    counts = {
+        name: int(sum(each["notes"].get(name, 0) for each in every)) for name in ("kills", "stops", "resets", "faults")
+    }
+    free = [each for each in every if each["row"] != "A6"]  # whose server is stopped by SIGSTOP
+    if free:
+        slow = max(free, key=lambda each: float(each["own"]))
+        words += (
+            f"\n\nServers were killed {counts['kills']} times and stopped {counts['stops']} times under load, "
+            f"connections to Kafka were reset {counts['resets']} times, and the soak drew {counts['faults']} faults. "
+            f"The reactor's worst delay was {slow['own'] * 1000:.0f} ms, in {slow['row']} ({slow['mode']})."
+        )
     return words + "".join(f"\n\nFailed: {each}." for each in failed)
 
 
@@ -136,6 +149,7 @@ def _line(outcome: Mapping[str, Any]) -> str:
         *(f"{verdict[name]:,}" for name in ("duplicates", "failed", "failed_but_present", "unknown", "out_of_order")),
         f"{outcome['gap']:.1f} s",
         f"{outcome['delay'] * 1000:.0f} ms",
+        f"{outcome['own'] * 1000:.0f} ms",
         f"{outcome['memory'] / 2**20:.0f} MB",
         _notes(outcome["notes"]),
     ]

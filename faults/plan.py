@@ -15,8 +15,9 @@ from faults.stage import MODES, Kafka, Mode, Outcome, Stage, play
 #: How much of one scenario is enough: arguments of its function.
 Amount = Mapping[str, float]
 
-#: Each mode once; and the two in which success is worth most.
+#: Each mode once; the two in which success is worth most, and the others.
 ALL, STRICT = MODES, (Mode(ack=1, spool=True), Mode(ack=2, spool=True))
+OTHERS = tuple(mode for mode in MODES if mode not in STRICT)
 WITH_SPOOL = tuple(mode for mode in MODES if mode.spool)
 
 
@@ -110,6 +111,7 @@ PLAN = (
     Play(row="A6", scenario=scenarios.a6_stopped_and_continued, long={"seconds": 10.0}),
     Play(row="A7", scenario=scenarios.a7_kafka_down_at_start, long={"seconds": 5.0}),
     Play(row="B1", scenario=scenarios.b1_cut, long={"seconds": 20.0}, short={"seconds": 2.0}),
+    Play(row="B1b", scenario=scenarios.b1_a_minute, long={"seconds": 60.0}, modes=WITH_SPOOL),
     Play(row="B2", scenario=scenarios.b2_reset, long={"times": 20}, short={"times": 4}),
     Play(row="B3", scenario=scenarios.b3_black_hole, long={"seconds": 10.0}, short={"seconds": 2.0}),
     Play(row="B4", scenario=scenarios.b4_lost_acks, long={"seconds": 5.0}, short={"seconds": 2.0}),
@@ -135,5 +137,6 @@ PLAN = (
         modes=WITH_SPOOL,
         on_small_disk=True,
     ),
-    Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 60.0}),
+    Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 600.0}, modes=STRICT),
+    Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 60.0}, modes=OTHERS),
 )

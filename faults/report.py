@@ -14,6 +14,6 @@ def line(outcome: Outcome) -> str:
         f"unknown {verdict.unknown}: lost {verdict.lost}{' (may)' if outcome.may_lose else ''}, "
         f"again {verdict.duplicates}, failed but present {verdict.failed_but_present}, "
         f"out of order {verdict.out_of_order}; gap {outcome.gap:.2f} s, slowest {outcome.slowest:.2f} s, "
-        f"reactor delay {outcome.delay * 1000:.0f} ms, memory {outcome.memory >> 20} MB; "
-        f"{outcome.seconds:.0f} s{'; ' if notes else ''}{notes}"
+        f"reactor delay {outcome.delay * 1000:.0f} ms (own {outcome.own * 1000:.0f} ms), "
+        f"memory {outcome.memory >> 20} MB; {outcome.seconds:.0f} s{'; ' if notes else ''}{notes}"
     )

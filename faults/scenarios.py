@@ -138,6 +138,23 @@ def b1_cut(stage: Stage, seconds: float) -> None:
     clients.wait_for_more(20)
 
 
+def b1_a_minute(stage: Stage, seconds: float) -> None:
+    """Kafka is gone for long, under a steady thousand batches a second and more."""
+    clients = stage.begin(20, pipelines=6)
+    stage.kafka.proxy.refuse()
+    before, began = clients.acknowledged, time.monotonic()
+    time.sleep(seconds)
+    answered, took = clients.acknowledged - before, time.monotonic() - began
+    most = stage.spooled()
+    stage.kafka.heal()
+    clients.wait_for_more(20)
+    began = time.monotonic()
+    stage.drained()  # while clients go on
+    stage.notes.update(
+        batches_a_second=round(answered / took), most_spooled=most, drained_after=time.monotonic() - began
+    )
+
+
 def b2_reset(stage: Stage, times: int) -> None:
     """Connections are reset, every second time in the middle of a request."""
     clients = stage.begin(20)

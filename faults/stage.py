@@ -74,7 +74,8 @@ class Outcome:
     """What came of a scenario.
 
     :ivar gap: seconds in which nobody was answered with success. :ivar slowest: answer. :ivar delay: worst of the
-        reactor's. :ivar memory: most that a server took, in bytes. :ivar unhandled: lines of logs.
+        reactor's. :ivar own: the same without what its thread waited for a core.
+    :ivar memory: most that a server took, in bytes. :ivar unhandled: lines of logs.
     :ivar strange: answers that no server may give, and what else was not as it has to be.
     :ivar notes: figures of the scenario itself. :ivar may_lose: the promise does not cover this.
     """
@@ -86,6 +87,7 @@ class Outcome:
     gap: float
     slowest: float
     delay: float
+    own: float
     memory: int
     unhandled: int
     strange: list[str]
@@ -185,11 +187,11 @@ class Stage:
         self.server = self._running.enter_context(running)
         self.http, self.grpc = self.server.http, self.server.grpc
 
-    def begin(self, batches: int = 5) -> Clients:
+    def begin(self, batches: int = 5, pipelines: int = 1) -> Clients:
         """Start a server if there is none, and clients, and wait until all of them have been served."""
         if self.server is None:
             self.start()
-        clients = Clients(self)
+        clients = Clients(self, pipelines=pipelines)
         self.clients.append(clients)
         if batches:
             clients.wait_for_more(batches)
@@ -317,6 +319,7 @@ def play(
             gap=longest_gap(journals, first, ended) if ended > first else 0.0,
             slowest=max((journal.slowest for journal in journals), default=0.0),
             delay=ticking.worst(stage.ticks),
+            own=ticking.own(stage.ticks),
             memory=max((resident for _, resident in stage.memory), default=0),
             unhandled=unhandled,
             strange=[*stage.strange, *(strange for journal in journals for strange in journal.strange)],

@@ -687,7 +687,7 @@ OFFERS: dict[str, str | None] = {
     "raccoon.proto.v1, raccoon.json.v1": "raccoon.proto.v1",
     "chat, raccoon.json.v1": "raccoon.json.v1",
     f"{entry('id', 'somebody')}, raccoon.json.v1": "raccoon.json.v1",
-    f"raccoon.proto.v1, bearer, token-{word()}": "raccoon.proto.v1",
+    "raccoon.proto.v1, bearer, token-of-somebody": "raccoon.proto.v1",
     entry("id", "another"): None,
     "chat": None,
     "bearer, token": None,
