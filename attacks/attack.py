@@ -73,8 +73,8 @@ class Outcome:
 
     :ivar faults: why the server is broken; empty: it held. :ivar alone: what good clients saw just before, by client,
         :ivar attacked: and meanwhile. :ivar before: :ivar most: :ivar after: memory of the server, in bytes.
-    :ivar delay: the reactor's worst, in seconds. :ivar times: that the attack was done. :ivar notes: figures of its
-        own, with their units in their names.
+    :ivar delay: the reactor's worst, in seconds, waits for a core apart. :ivar times: that the attack was done.
+    :ivar notes: figures of its own, with their units in their names.
     """
 
     name: str

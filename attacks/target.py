@@ -86,9 +86,8 @@ class Target:
         return (int(fields[11]) + int(fields[12])) / 100
 
     def worst_delay(self) -> float:
-        """Seconds that its reactor was not free, at most, since the attack began or this was asked before; the whole
-        attack's is noted anyway."""
-        return ticking.worst(self.ticks)
+        """Seconds that its reactor was not free, at most, since the attack began, waits for a core apart."""
+        return ticking.own(self.ticks)
 
     def log_since(self) -> str:
         """What the server has logged since this was asked last."""
@@ -150,7 +149,7 @@ class Target:
             before=before,
             most=most,
             after=after,
-            delay=ticking.worst(self.ticks),
+            delay=ticking.own(self.ticks),
             seconds=took,
             times=times,
             notes=dict(self.notes),

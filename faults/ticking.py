@@ -30,7 +30,7 @@ def prepare(path: Path) -> None:
 def reset(path: Path) -> None:
     """Begin anew, under a server that runs."""
     with path.open("r+b") as file:
-        file.write(_FORMAT.pack(0.0))
+        file.write(_FORMAT.pack(0.0, 0.0))
 
 
 def worst(path: Path) -> float:
