@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 import time
 import zlib
 from collections import Counter
@@ -43,7 +42,7 @@ from attacks.http2 import (
 )
 from attacks.target import Target
 from tests.integration.batches import Batch, Event, said
-from tests.integration.clients import HOST, ID_HEADER, TIMEOUT, channel
+from tests.integration.clients import ID_HEADER, TIMEOUT, channel
 from tests.integration.server import RACCOON, environment
 
 SUBJECT = "gRPC"
@@ -82,7 +81,9 @@ def _require_end(ended: grpc.StatusCode, text: str, *codes: grpc.StatusCode) -> 
 
 def _metadata(size: int, target: Target) -> None:
     with channel(target) as opened:
-        _require_end(*_status(opened, SEND, MESSAGE, [*ID, ("x-large", "x" * size)]), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        _require_end(
+            *_status(opened, SEND, MESSAGE, [*ID, ("x-large", "x" * size)]), grpc.StatusCode.RESOURCE_EXHAUSTED
+        )
 
 
 def _path(path: str, target: Target) -> None:
@@ -455,8 +456,6 @@ _CALLS = (
          partial(_at_once, 1000, 200_000), seconds=0, memory=320, number="F10"),
     _row("5,000 calls at once", "more calls at once than are served", "answered, all of them in-band",
          partial(_at_once, 5000, 50), seconds=0, memory=48, number="F10"),
-    _row("calls over `max_in_flight`", "100 calls at once where 4 may be", "answered, all of them in-band",
-         partial(_at_once, 100, 50), number="F10", quick=True, server__grpc__max__in__flight=4),
     _row("garbage", "a message that is no protobuf", "INTERNAL, and no text of ours",
          partial(_ends, lambda: b"\x01", _CODES.INTERNAL), number="E7", quick=True),
     _row("text that is not UTF-8", "a guid that is not UTF-8", "INTERNAL, and no text of ours",

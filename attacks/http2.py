@@ -27,9 +27,7 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> b
 
 def settings(**values: int) -> bytes:
     """A SETTINGS frame; names are numbers behind a letter: ``s4=0``."""
-    return frame(
-        SETTINGS, payload=b"".join(struct.pack("!HI", int(name[1:]), value) for name, value in values.items())
-    )
+    return frame(SETTINGS, payload=b"".join(struct.pack("!HI", int(name[1:]), value) for name, value in values.items()))
 
 
 def _text(value: bytes) -> bytes:
@@ -46,7 +44,9 @@ def field(name: bytes, value: bytes) -> bytes:
     return b"\x10" + _text(name) + _text(value)
 
 
-def head(path: str = SEND, *more: tuple[bytes, bytes], kind: bytes = b"application/grpc", client: bytes = b"a") -> bytes:
+def head(
+    path: str = SEND, *more: tuple[bytes, bytes], kind: bytes = b"application/grpc", client: bytes = b"a"
+) -> bytes:
     """The headers of a call."""
     fields = [
         (b":method", b"POST"),
