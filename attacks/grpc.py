@@ -42,7 +42,7 @@ from attacks.http2 import (
 )
 from attacks.target import Target
 from tests.integration.batches import Batch, Event, said
-from tests.integration.clients import ID_HEADER, TIMEOUT, channel
+from tests.integration.clients import HOST, ID_HEADER, TIMEOUT, channel
 from tests.integration.server import RACCOON, environment
 
 SUBJECT = "gRPC"
@@ -100,9 +100,13 @@ def _at_once(count: int, size: int, target: Target) -> None:
     """So many calls at once: each is answered, and none with an error status, which ends the official Go client."""
     body = Batch("many", Event("grpc", b"x" * size)).written("proto")
     answers: Counter[str] = Counter()
-    with channel(target) as opened:
-        method = opened.unary_unary(SEND)
-        calls = [method.future(body, timeout=4 * TIMEOUT, metadata=ID) for _ in range(count)]
+    with ExitStack() as stack:
+        # As many on a connection as the server lets it have.
+        apart = [("grpc.use_local_subchannel_pool", 1)]
+        address = f"{HOST}:{target.grpc}"
+        opened = [stack.enter_context(grpc.insecure_channel(address, apart)) for _ in range(count // 200)]
+        methods = [each.unary_unary(SEND) for each in opened]
+        calls = [method.future(body, timeout=4 * TIMEOUT, metadata=ID) for method in methods for _ in range(200)]
         for each in calls:
             try:
                 content = said(each.result())
@@ -485,7 +489,7 @@ _FLOODS = (
     _row("rapid reset of whole calls", "calls with their messages that are reset at once", "others are served",
          partial(_flood, _reset_with_message, True), seconds=5.0, memory=96),
     _row("CONTINUATION flood", "headers that never end, in frames of 16 kB", "others are served",
-         partial(_flood, _continuation, True), seconds=4.0, memory=32, quick=True),
+         partial(_flood, _continuation, True), seconds=4.0, memory=320, quick=True),
     _row("empty CONTINUATION flood", "headers that never end, in empty frames", "others are served",
          partial(_flood, _tiny_continuation, True), seconds=4.0, memory=32),
     _row("PING flood", "pings, whose answers are read", "others are served",
@@ -497,9 +501,9 @@ _FLOODS = (
     _row("SETTINGS flood, answers unread", "SETTINGS, whose acknowledgements are not read", "bounded",
          partial(_flood, lambda turn: settings(s4=65535) * 1000, False), seconds=5.0, memory=32),
     _row("PRIORITY flood", "priorities of streams that do not exist", "others are served",
-         partial(_flood, lambda turn: frame(PRIORITY, 0, 1, bytes(5)) * 1000, True), seconds=3.0, memory=32),
+         partial(_flood, lambda turn: frame(PRIORITY, 0, 1, bytes(5)) * 1000, True), seconds=3.0, memory=200),
     _row("WINDOW_UPDATE flood", "credit of one byte, without end", "others are served",
-         partial(_flood, lambda turn: frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 1000, True), seconds=3.0, memory=32),
+         partial(_flood, lambda turn: frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 1000, True), seconds=3.0, memory=96),
     _row("empty DATA flood", "a call whose message comes in empty frames", "others are served",
          partial(_flood, lambda turn: (b"" if turn else opening(1)) + frame(DATA, 0, 1) * 2000, True),
          seconds=4.0, memory=32),
@@ -533,9 +537,9 @@ _FLOODS = (
     _row("one byte in 100 ms", "messages of which a byte comes in 100 ms", "others are served",
          _drip, seconds=3.0, memory=32, number="D9"),
     _row("answers that are never taken, window 0", "good calls with a window of 0 bytes, nothing is read",
-         "bounded, others are served", partial(_unread, 0, 4), seconds=6.0, memory=64, number="D5", quick=True),
+         "bounded, others are served", partial(_unread, 0, 4), seconds=6.0, memory=128, number="D5", quick=True),
     _row("answers that are never read", "good calls with a wide window, nothing is read",
-         "bounded, others are served", partial(_unread, 2**31 - 1, 4), seconds=6.0, memory=64, number="D5"),
+         "bounded, others are served", partial(_unread, 2**31 - 1, 4), seconds=6.0, memory=128, number="D5"),
 )  # fmt: skip
 
 _GOOD = message(MESSAGE)
