@@ -48,7 +48,12 @@ _names = count()
 def _rest(encoding: str, body: bytes, target: Target) -> Said:
     headers = {"Content-Type": MEDIA_TYPES[encoding], ID_HEADER: "attacker"}  # type: ignore[index]
     with closing(HTTPConnection(HOST, target.http, timeout=TIMEOUT)) as opened:
-        opened.request("POST", EVENTS, body, headers)
+        try:
+            opened.request("POST", EVENTS, body, headers)
+        except ConnectionError:
+            # Its end did not want to be heard of what is too long.
+            require(len(body) > LIMIT, "the connection was reset")
+            return {"status": 2, "code": 2}
         response = opened.getresponse()
         content = said(response.read())
         require(response.status in (200, 400, 413), f"answered {response.status}: {str(content)[:200]}")
