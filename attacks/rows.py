@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attacks import framing, http, websocket
+from attacks import connections, framing, http, websocket
 from attacks.attack import Attack
 
-ROWS: tuple[Attack, ...] = (*framing.ROWS, *http.ROWS, *websocket.ROWS)
+ROWS: tuple[Attack, ...] = (*framing.ROWS, *http.ROWS, *websocket.ROWS, *connections.ROWS)
