@@ -106,7 +106,7 @@ class _Client:
                         self._note(began, "" if answer["status"] == 1 else str(answer))
                         self.enough.wait(PACE)
             except Exception as problem:  # whatever it is, it is the batch that was under way that failed
-                self._note(began, repr(problem)[:300])
+                self._note(began, " ".join(repr(problem).split())[:200])
                 self.enough.wait(AGAIN)
 
     def _note(self, began: float, failure: str) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from attacks import framing, grpc, http, payloads, websocket
+from attacks import connections, framing, grpc, http, payloads, websocket
 from attacks.attack import Attack
 
-ROWS: tuple[Attack, ...] = (*framing.ROWS, *http.ROWS, *websocket.ROWS, *grpc.ROWS, *payloads.ROWS)
+ROWS: tuple[Attack, ...] = (
+    *framing.ROWS,
+    *http.ROWS,
+    *websocket.ROWS,
+    *connections.ROWS,
+    *grpc.ROWS,
+    *payloads.ROWS,
+)

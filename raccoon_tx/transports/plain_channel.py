@@ -267,7 +267,12 @@ class PlainChannel:
 
     def late(self) -> None:
         """The time for a head or a body, or for having none, is over."""
-        if self._state in (_HEAD, _BODY):
+        said_nothing = self._client is None and self._state == _HEAD and not self._kept
+        if said_nothing and not hasattr(self.transport, "wrappedProtocol"):  # TLS
+            self._leave()
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+        elif self._state in (_HEAD, _BODY):
             self._to_stock().overdue()
 
     def readConnectionLost(self) -> None:
