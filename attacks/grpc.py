@@ -41,7 +41,8 @@ from attacks.http2 import (
     streams,
 )
 from attacks.target import Target
-from tests.integration.batches import Batch, Event, said
+from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2 import SendEventResponse
+from tests.integration.batches import Batch, Event
 from tests.integration.clients import HOST, ID_HEADER, TIMEOUT, channel
 from tests.integration.server import RACCOON, environment
 
@@ -109,9 +110,9 @@ def _at_once(count: int, size: int, target: Target) -> None:
         calls = [method.future(body, timeout=4 * TIMEOUT, metadata=ID) for method in methods for _ in range(200)]
         for each in calls:
             try:
-                content = said(each.result())
-                taken = content["code"] == 1
-                require(taken or content["reason"].startswith("overloaded"), f"answered {content}")
+                content = SendEventResponse.FromString(each.result())
+                taken = content.code == 1
+                require(taken or content.reason.startswith("overloaded"), f"answered {content}")
                 answers["taken" if taken else "refused in-band"] += 1
             except grpc.RpcError as end:
                 raise Broken(f"ended with {end.code()}: {end.details()}") from None
@@ -471,8 +472,8 @@ _CALLS = (
          partial(_path, SEND + "2"), number="E12", quick=True),
     _row("an unknown service", "a service that does not exist", "UNIMPLEMENTED",
          partial(_path, "/a.b.C/SendEvent"), number="E12"),
-    _row("a path of 8,000 bytes", "a method with a long name", "UNIMPLEMENTED",
-         partial(_path, "/" + "x" * 8000), number="E12"),
+    _row("a path of 4,000 bytes", "a method with a long name", "UNIMPLEMENTED",
+         partial(_path, "/" + "x" * 4000), number="E12"),
     _row("200 clients watch", "200 calls of Health.Watch, over and over", "others are served; at most 16 watch",
          partial(_watchers, 200), seconds=5.0, memory=48, number="F6"),
     _row("20 clients watch", "20 calls of Health.Watch", "others are served; at most 16 watch",
