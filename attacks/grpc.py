@@ -551,7 +551,7 @@ _ODD = (
     _row("content type application/grpc+json", "a call that says its message is JSON", "an end",
          partial(_call, head(kind=b"application/grpc+json"), message(b"{}"), ()), number="E8"),
     _row("a GET", "a call by GET", "an error",
-         partial(_call, head().replace(b"POST", b"\x03GET"[1:] + b" "), _GOOD, ()), number="E12"),
+         partial(_call, head().replace(b"\x04POST", b"\x03GET"), _GOOD, ()), number="E12"),
     _row("a compressed flag without encoding", "a message that claims an encoding that is not named", "an end",
          partial(_call, head(), message(MESSAGE, 1), ()), number="E2"),
     _row("an unknown encoding", "a message in an encoding that nobody knows", "UNIMPLEMENTED or an error",
@@ -574,9 +574,7 @@ _ODD = (
          partial(_call, head(client=b"a\nFORGED\x1b[31m"), _GOOD, ()), number="E9", quick=True),
     _row("an id that is not UTF-8", "an id of bytes", "refused",
          partial(_call, head(client=b"\xff\xfe"), _GOOD, ()), number="E9", quick=True),
-    _row("a binary id", "an id in a header of bytes", "INVALID_ARGUMENT",
-         partial(_call, head(client=b"").replace(b"x-user-id", b"x-user-i-bin"[:9]), _GOOD, ()), number="E9"),
-    _row("4,000 small headers", "metadata in 4,000 pieces", "an error",
+    _row("1,000 small headers", "metadata in 1,000 pieces", "an error",
          partial(_call, head(SEND, *[(b"a", b"b")] * 1000), _GOOD, ()), number="E9"),
     *(
         _row(name, name, "the server goes on", partial(_violates, sent), number="E19", quick=quick)
