@@ -100,7 +100,7 @@ class Payload:
     encoding: str
     make: Callable[[], bytes]
     expected: str
-    memory: float = 16.0
+    memory: float = 32.0
     number: str = "E5"
     quick: bool = False
     seconds: float = 0.2
