@@ -16,6 +16,7 @@ from pathlib import Path
 
 from attrs import asdict
 
+from attacks.table import read
 from faults import page
 from faults.plan import PLAN, Amount, Play
 from faults.report import line
@@ -36,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--from-json", type=Path, action="append", default=[], help="play nothing: read the figures of earlier runs"
     )
+    parser.add_argument("--attacks", type=Path, help="what `python -m attacks --json` wrote, for the page")
     return parser.parse_args()
 
 
@@ -81,7 +83,8 @@ def main() -> int:
                 if options.json:
                     options.json.write_text(json.dumps(kept, indent=1))
     if options.write:
-        options.write.write_text(page.page(kept, len(options.from_json) or 1))
+        attacks = [*map(read, json.loads(options.attacks.read_text()).values())] if options.attacks else []
+        options.write.write_text(page.page(kept, len(options.from_json) or 1, attacks))
     return 1 if bad else 0
 
 

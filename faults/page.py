@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from os import cpu_count
 from typing import Any
 
+from attacks.attack import Outcome as Attacked
+from attacks.table import markdown as table_of_attacks
 from faults.matrix import ROWS, Row
 from tests.integration.kafka_node import VERSION
 
@@ -68,6 +70,15 @@ cores with it.
 | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |
 """
 
+_ATTACKS = """
+## Under attack
+
+`python -m attacks` attacks a server in all ways that are known to us, one after the other, while good clients on all
+three transports send ten thousand and more events a minute. It has to close what has to be closed, in time, to say what
+has to be said, not to grow, to log no traceback, and to serve every one of the good clients' batches.
+
+"""
+
 _MATRIX = """
 ## The matrix
 
@@ -97,8 +108,9 @@ run, and what the matrix calls *not tried*.
 """
 
 
-def page(kept: Kept, parts: int = 1) -> str:
-    """:param kept: outcomes of the long tier. :param parts: that ran at once. :raises ValueError: there are none."""
+def page(kept: Kept, parts: int = 1, attacks: Sequence[Attacked] = ()) -> str:
+    """:param kept: outcomes of the long tier. :param parts: that ran at once. :param attacks: what came of those.
+    :raises ValueError: there are none of the first."""
     if not kept:
         raise ValueError("there are no figures to write a page of")
     outcomes = [kept[name] for name in kept]
@@ -116,8 +128,9 @@ def page(kept: Kept, parts: int = 1) -> str:
     )
     order = {row.number: place for place, row in enumerate(ROWS)}
     table = [_line(each) for each in sorted(outcomes, key=lambda each: (order[each["row"]], each["mode"]))]
-    matrix = [f"| {row.number} | {row.case} | {row.expected} | {_shown(row, outcomes)} |" for row in ROWS]
-    return begin + "\n".join(table) + "\n" + _MATRIX + "\n".join(matrix) + "\n" + _END
+    matrix = [f"| {row.number} | {row.case} | {row.expected} | {_shown(row, outcomes, attacks)} |" for row in ROWS]
+    under_attack = _ATTACKS + table_of_attacks(attacks) if attacks else ""
+    return begin + "\n".join(table) + "\n" + under_attack + _MATRIX + "\n".join(matrix) + "\n" + _END
 
 
 def _totals(outcomes: Iterable[Mapping[str, Any]]) -> str:
@@ -176,13 +189,20 @@ def _notes(notes: Mapping[str, float]) -> str:
     return ", ".join(told(name, value) for name, value in notes.items())
 
 
-def _shown(row: Row, every: Iterable[Mapping[str, Any]]) -> str:
+def _shown(row: Row, every: Iterable[Mapping[str, Any]], attacks: Iterable[Attacked]) -> str:
+    tried = [attack for attack in attacks if attack.number == row.number]
+    held = f"{sum(attack.held for attack in tried)} of {len(tried)} attacks held" if tried else ""
+    played = _played(row, every)
+    return "; ".join(filter(None, (held, played))) or "not tried"
+
+
+def _played(row: Row, every: Iterable[Mapping[str, Any]]) -> str:
     outcomes = [each for each in every if each["row"] == row.number]
     tests = ", ".join(f"`{test}`" for test in row.tests)
     if row.number == "F11":
         return "0 allowed in any scenario and in any test with a server"
     if not outcomes:
-        return tests or "not tried"
+        return tests
     promised = [each for each in outcomes if not each["may_lose"]] or outcomes
     lost = sum(each["verdict"]["lost"] for each in promised)
     again = max(each["verdict"]["duplicates"] for each in outcomes)

@@ -13,7 +13,19 @@ from raccoon_tx.dedup import Guids
 from raccoon_tx.delivery import Delivery
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, GroupCounts
-from raccoon_tx.model import Ack, Answer, Batch, Client, Identity, Invalid, Outcome, RateLimited, Refused, Reply
+from raccoon_tx.model import (
+    LONGEST_GUID,
+    Ack,
+    Answer,
+    Batch,
+    Client,
+    Identity,
+    Invalid,
+    Outcome,
+    RateLimited,
+    Refused,
+    Reply,
+)
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.routing import Route
 
@@ -80,6 +92,9 @@ class Ingest:
         try:
             batch = codec.decode(body)
             guid = batch.guid
+            if len(guid) > LONGEST_GUID:
+                guid = ""  # and it is not said again
+                raise Invalid(f"req_guid: longer than {LONGEST_GUID} characters")
             if guid and self._elsewhere is not None and client.identity.id:
                 asked = Asked(self, batch, codec.media_type, client, group, answer, received)
                 self._elsewhere.ask(client.identity, guid, answer, asked)
@@ -92,6 +107,8 @@ class Ingest:
             self.take(batch, codec.media_type, client, group, answer, received, unseen)
         except Refused as refusal:
             group.could_not_read(REASONS.get(refusal.outcome, "unknown"))
+            if len(refusal.guid) > LONGEST_GUID:
+                refusal.guid = ""
             answer(refusal.reply(guid))
         except Exception:
             if unseen is not None:

@@ -17,6 +17,9 @@ except ImportError:  # not on Linux
 #: Whether this machine has it.
 EPOLL = epollreactor is not None
 
+#: Events that are handled before timers and threads have their turn, however many there are.
+IN_A_TURN = 256
+
 #: Something came in, and nothing else happened: ``select.EPOLLIN``.
 _READABLE = 1
 
@@ -43,7 +46,7 @@ def make() -> Any:
 
         def doPoll(self, timeout: float | None) -> None:
             try:
-                events = self._poller.poll(-1 if timeout is None else timeout, len(self._selectables))
+                events = self._poller.poll(-1 if timeout is None else timeout, min(len(self._selectables), IN_A_TURN))
             except InterruptedError:
                 return
             selectables = self._selectables

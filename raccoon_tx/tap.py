@@ -198,6 +198,11 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
             "Autobahn's compiled functions (NVX) are missing or switched off: WebSocket messages of more than some "
             "hundred bytes cost several times more; install an autobahn wheel for this machine"
         )
+    if api_implementation.Type() == "python":
+        _log.warn(
+            "protobuf runs without its compiled part (pure Python): reading a batch costs many times more; install a "
+            "protobuf wheel for this machine, and leave PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION unset"
+        )
     counts = Counts(
         "log" if settings.publisher == "log" else "kafka",
         settings.metrics.max_label_values,

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from raccoon_tx.codec import JSON, PROTOBUF, tolerant
-from raccoon_tx.codec.json import NOT_THIS_WAY, listed, strict
+from raccoon_tx.codec.json import MOST_OBJECTS, NOT_THIS_WAY, listed, strict
+from raccoon_tx.codec.tolerant import MOST_VALUES
 from raccoon_tx.model import Batch, Malformed, Outcome, Reply
 
 MEBIBYTE = 2**20
+TOO_MANY_VALUES = f"too many values: at most {MOST_VALUES} are read in JSON of this form"
 
 
 def decode(text: str) -> Batch:
@@ -517,8 +519,12 @@ class HostileTests(JSONTestCase):
     def test_deep_nesting(self) -> None:
         """Nesting without end is refused, not a way to the end of the stack."""
         for filling in "[", '{"a":', '[{"a":':
-            self.assertEqual(self.read('{"x":', filling, ""), ("not JSON: nested too deeply", 0))
-        self.assertEqual(self.read('{"events":[{"event_bytes":', "[", ""), ("not JSON: nested too deeply", 0))
+            self.assertRaises(Malformed, decode, '{"x":' + filling * MEBIBYTE)
+            for times in 2000, 20_000:
+                wrong = self.assertRaises(Malformed, decode, '{"x":' + filling * times)
+                self.assertEqual(wrong.reason, "not JSON: nested too deeply")
+        wrong = self.assertRaises(Malformed, decode, '{"events":[{"event_bytes":' + "[" * 100_000)
+        self.assertEqual(wrong.reason, "not JSON: nested too deeply")
 
     def test_endless_numbers(self) -> None:
         """A number may have as many digits as it likes where nobody looks, and costs no more than its length."""
@@ -532,12 +538,13 @@ class HostileTests(JSONTestCase):
     def test_many_integers(self) -> None:
         """Two million integers in one event."""
         self.assertEqual(self.read('{"events":[{"event_bytes":[', "7,", "7]}]}"), ("", 1))
-        self.assertEqual(self.read('{"events":[{"eventBytes":[', "1.0,", "1.0]}]}"), ("", 1))
+        self.assertEqual(self.read('{"events":[{"eventBytes":[', "1.0,", "1.0]}]}"), (TOO_MANY_VALUES, 0))
 
     def test_many_events(self) -> None:
-        """A million events, which another part of the server will refuse."""
-        self.assertEqual(self.read('{"events":[', "{},", "{}]}"), ("", 1398102))
-        self.assertEqual(self.read('{"events":[', '{"":{}},', "{}]}"), ("", 524289))
+        """A million events are none."""
+        too_many = f"too many objects: at most {MOST_OBJECTS} are read"
+        self.assertEqual(self.read('{"events":[', "{},", "{}]}"), (too_many, 0))
+        self.assertEqual(self.read('{"events":[', '{"":{}},', "{}]}"), (too_many, 0))
 
     def test_long_base64(self) -> None:
         """Base64 to the brim, right and wrong."""
@@ -662,3 +669,30 @@ class PropertyTests(SynchronousTestCase):
         reply = Reply(Outcome.OK, guid)
         for second in (now, now, now + 1):
             self.assertEqual(JSON.encode(reply, second), JSON.write(reply, second))
+
+
+class BoundsTests(SynchronousTestCase):
+    """What a body may make of us."""
+
+    def refused(self, body: bytes) -> str:
+        return self.assertRaises(Malformed, JSON.decode, body).reason
+
+    def test_objects(self) -> None:
+        """So many objects are read; where there are more, none is made."""
+        body = b'{"events":[' + b",".join([b"{}"] * (MOST_OBJECTS - 1)) + b"]}"
+        self.assertEqual(len(JSON.decode(body).events), MOST_OBJECTS - 1)
+        more = b'{"events":[' + b",".join([b"{}"] * MOST_OBJECTS) + b"]}"
+        self.assertEqual(self.refused(more), f"too many objects: at most {MOST_OBJECTS} are read")
+
+    def test_values(self) -> None:
+        """JSON that is not read the fast way may have so many values; the usual form has no such bound."""
+        numbers = b",".join([b"1"] * (2 * MOST_VALUES))
+        self.assertEqual(
+            self.refused(b'{"x":[' + numbers + b"]}"),
+            TOO_MANY_VALUES,
+        )
+        (event,) = JSON.decode(b'{"events":[{"event_bytes":[' + numbers + b"]}]}").events
+        self.assertEqual(len(event.event_bytes), 2 * MOST_VALUES)
+        half = b",".join([b"1"] * MOST_VALUES)
+        (event,) = JSON.decode(b'{"events":[{"eventBytes":[' + half + b"]}]}").events
+        self.assertEqual(len(event.event_bytes), MOST_VALUES)

@@ -196,8 +196,8 @@ class OtherTests(FrontTestCase):
         """What they see is what came, in the time that was left."""
         self.client.send(b"POST /api/v1/events HTTP/1.1\r\nA: ")
         self.house.loop.advance(9.0)
-        self.client.send(b"b\r\n fold")
-        self.client.send(b"ed\r\n")
+        self.client.send(b"b\r\nExp")
+        self.client.send(b"ect: x\r\n")
         self.assert_has(EventChannel)
         self.house.loop.advance(1.1)
         self.house.loop.spin()

@@ -174,11 +174,18 @@ class RouteTests(RestTestCase):
         self.assertEqual(self.ask(request("GET", "*")).status, 405)
 
     def test_host(self) -> None:
-        """What a client calls this host does not matter, nor whether it is a name at all."""
+        """What a client calls this host does not matter, nor whether it is a name at all; but it has to call it
+        something, and not two things (RFC 9112, section 3.2)."""
         for host in ("", "localhost:8080", "[::1]:99999", "a b", "\xff\xfe", "x" * 5000, "..", "xn--\x80", "h:x", "*"):
             answer = self.ask(request("GET", "/ping", Host=host))
             self.assertEqual(answer.body, b"pong", host)
-        self.assertEqual(self.ask(b"GET /ping HTTP/1.1\r\n\r\n").body, b"pong")
+        self.assertEqual(self.house.client().ask(b"GET /ping HTTP/1.0\r\n\r\n").body, b"pong")
+        upgrade = handshake().replace(b"Host: example.com\r\n", b"")
+        for head in (b"GET /ping HTTP/1.1\r\n\r\n", request("GET", "/ping", host="a"), post(host="a"), upgrade):
+            client = self.house.client()
+            client.send(head)
+            self.assertEqual(client.answers()[0].status, 400, head)
+            self.assertTrue(client.closed)
 
 
 class ContentTypeTests(RestTestCase):

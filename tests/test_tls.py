@@ -336,7 +336,7 @@ class HandshakeTests(TlsTestCase):
     """Connections that do not get as far as a request."""
 
     def test_silent(self) -> None:
-        """Who opens a connection and says nothing, or not enough, is cut off like anybody who sends no request."""
+        """Who opens a connection and says nothing, or not enough, is cut off like anybody who sends no head."""
         hello = TlsClient(self.house.loop, self.factory, self.context())
         try:
             hello.tls.do_handshake()
@@ -345,7 +345,7 @@ class HandshakeTests(TlsTestCase):
         for data in (b"", whole[:1], whole[:-1], whole):
             client = self.raw()
             client.send(data)
-            self.later(59.9)
+            self.later(9.9)
             self.assertFalse(client.wire.closed)
             self.later(0.2)
             self.later(15.0)
@@ -357,7 +357,7 @@ class HandshakeTests(TlsTestCase):
         client = self.raw()
         for byte in b"\x16\x03\x01\x02\x00\x01":
             client.send(bytes([byte]))
-            self.later(9.9)
+            self.later(1.6)
         self.assertFalse(client.wire.closed)
         self.later(1.0)
         self.later(15.0)

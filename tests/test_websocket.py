@@ -330,9 +330,35 @@ class MessageTests(SocketTestCase):
     def test_empty_fragments(self) -> None:
         """Fragments of nothing take no memory."""
         self.socket.tell(BINARY, b"", fin=False)
-        self.socket.send(frame(CONTINUATION, b"", fin=False) * 10_000)
+        self.socket.send(frame(CONTINUATION, b"", fin=False) * 1000)
         self.assertEqual(self.socket.wire.protocol.message_data, [])
         self.assertEqual(self.socket.tell(CONTINUATION, PROTO_BATCH), [(BINARY, PROTO_OK)])
+
+    def test_many_fragments(self) -> None:
+        """There may be many fragments, but not many small ones: each costs as much as a batch."""
+        self.socket.send(frame(BINARY, b"", fin=False) + frame(CONTINUATION, bytes(32), fin=False) * 30)
+        self.assertEqual(self.socket.tell(CONTINUATION, bytes(8))[0][0], BINARY)
+        self.socket.send(frame(BINARY, b"", fin=False) + frame(CONTINUATION, b"", fin=False) * 2000)
+        self.assertEqual(self.socket.frames(), [(CLOSE, close(1008, "too many small fragments"))])
+
+    def test_in_turns(self) -> None:
+        """Many frames at once are not read at once: others have their turn between them. None is lost."""
+        for sent, answer in ((frame(BINARY, PROTO_BATCH), (BINARY, PROTO_OK)), (frame(PING, b"?"), (PONG, b"?"))):
+            wire = self.socket.wire
+            wire.coming.append(sent * 1000)
+            wire.serve(True, False)
+            wire.serve(False, True)
+            few = self.socket.frames()
+            self.assertLess(len(few), 700)
+            self.house.loop.spin()
+            self.assertEqual(few + self.socket.frames(), [answer] * 1000)
+
+    def test_goodbye_to_deaf_ears(self) -> None:
+        """Who goes on sending after we said goodbye is cut off."""
+        self.socket.send(b"\x82\xff" + (2**40).to_bytes(8, "big") + bytes(4))
+        for _ in range(300):
+            self.socket.send(bytes(65536))
+        self.assertTrue(self.socket.reset)
 
     def test_empty(self) -> None:
         """An empty binary message is an empty batch; an empty text message is none."""

@@ -10,7 +10,7 @@ from msgspec.json import Decoder, Encoder
 from raccoon_tx.codec import tolerant
 from raccoon_tx.codec.base import plain_success
 from raccoon_tx.codec.tolerant import JSONEvent
-from raccoon_tx.model import Batch, Outcome, Reply
+from raccoon_tx.model import Batch, Malformed, Outcome, Reply
 
 E = TypeVar("E")
 
@@ -48,6 +48,9 @@ _STRICT = Decoder(_Request[JSONEvent])
 _LISTED = Decoder(_Request[_ListedEvent])
 _ENCODER = Encoder()
 
+#: Objects that a body may have, each of which becomes one of ours: many times as many as events in a batch.
+MOST_OBJECTS = 250_000
+
 #: What the fast ways raise: bad UTF-8 and a byte of 256 are not msgspec's own errors.
 NOT_THIS_WAY = (DecodeError, ValueError, RecursionError)
 
@@ -70,6 +73,8 @@ class _JSON:
     media_type = "application/json"
 
     def decode(self, body: bytes) -> Batch:
+        if len(body) > MOST_OBJECTS and body.count(b"{") > MOST_OBJECTS:
+            raise Malformed(f"too many objects: at most {MOST_OBJECTS} are read")
         for way in strict, listed:
             try:
                 return way(body)

@@ -6,13 +6,13 @@ from google.protobuf.message import DecodeError
 
 from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2 import SendEventRequest, SendEventResponse
 from raccoon_tx.codec.base import plain_success
-from raccoon_tx.model import Batch, Malformed, Outcome, Reply
+from raccoon_tx.model import LONGEST_GUID, Batch, Malformed, Outcome, Reply
 
 _VARINT, _FIXED_64, _BYTES, _GROUP, _END_GROUP, _FIXED_32 = range(6)
 _GUID = 1
 
 #: Bytes of a guid whose entry in a reply has a size of one byte.
-LONGEST_GUID = 127 - 12
+LONGEST_SHORT = 127 - 12
 
 
 class _Protobuf:
@@ -23,7 +23,11 @@ class _Protobuf:
     def decode(self, body: bytes) -> Batch:
         try:
             request = SendEventRequest.FromString(body)
-        except (DecodeError, ValueError) as error:  # protobuf without its C part lets a UnicodeDecodeError through
+        except (
+            DecodeError,
+            ValueError,
+            RecursionError,
+        ) as error:  # protobuf without its C part lets a UnicodeDecodeError through
             reason = " ".join(str(error).split())[:200]
         else:
             sent_time = None
@@ -41,7 +45,7 @@ class _Protobuf:
         if plain_success(reply):
             guid = str(reply.guid).encode()
             size = len(guid)
-            if size <= LONGEST_GUID:
+            if size <= LONGEST_SHORT:
                 second, beginning = self._beginning
                 if second != sent_time:
                     beginning = self.write(Reply(Outcome.OK), sent_time)
@@ -67,7 +71,7 @@ PROTOBUF = _Protobuf()
 
 
 def find_guid(body: bytes, patience: int = 10_000) -> str:
-    """What a damaged request says its guid is, if it says so before the damage; else empty.
+    """What a damaged request says its guid is, if it says so before the damage and it is no absurd one; else empty.
 
     :param patience: fields to look at: every known client writes its guid first, and this runs in the reactor.
     """
@@ -81,7 +85,7 @@ def find_guid(body: bytes, patience: int = 10_000) -> str:
                 content = body[position : position + size]
                 position += size
                 if number == _GUID and depth == 0 and len(content) == size:
-                    guid = content.decode()
+                    guid = content.decode() if size <= LONGEST_GUID else ""
             elif kind == _VARINT:
                 _, position = _read_varint(body, position)
             elif kind == _FIXED_64:

@@ -24,6 +24,12 @@ CLOSE_TIMEOUT = 1.0
 #: Bytes that the text of a close frame may have (RFC 6455, section 5.5).
 LONGEST_CLOSE_TEXT = 123
 
+#: Fragments that a message may have, however small; and bytes that each one more has to have.
+FRAGMENTS, SMALLEST = 1024, 32
+
+#: What a client hears that sends more of them.
+TOO_MANY_FRAGMENTS = 1008, "too many small fragments"
+
 #: Subprotocols that we know, and their encodings.
 SUBPROTOCOLS: dict[str, Codec] = {"raccoon.json.v1": JSON, "raccoon.proto.v1": PROTOBUF}
 
@@ -106,6 +112,7 @@ class BoundedSocket(WebSocketServerProtocol):
         self._write_deadline: Any = None
         self._unwritten_pings = 0
         self._unwritten_pongs = 0
+        self._fragments = 0
 
     def connectionMade(self) -> None:
         # Autobahn would look into the client's certificate, older releases in a way that newer pyOpenSSL does not know,
@@ -133,8 +140,18 @@ class BoundedSocket(WebSocketServerProtocol):
         inflater.corrupt = self._invalid_payload
         self._perMessageCompress = inflater
 
+    def onMessageBegin(self, isBinary: bool) -> None:
+        super().onMessageBegin(isBinary)
+        self._fragments = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        super().onMessageFrameBegin(length)
+        self._fragments += 1
+        if self._fragments > FRAGMENTS + self.message_data_total_length // SMALLEST and not self.failedByMe:
+            self._fail_connection(*TOO_MANY_FRAGMENTS)
+
     def onMessageFrameData(self, payload: bytes) -> None:
-        if payload:  # nothing limits the number of empty fragments
+        if payload:
             super().onMessageFrameData(payload)
 
     # The end

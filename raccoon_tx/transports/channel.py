@@ -20,12 +20,18 @@ from raccoon_tx.ingest import REASONS
 from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.model import Outcome, Reply
 from raccoon_tx.transports.cors import Cors
-from raccoon_tx.transports.http_request import EventRequest, clean
+from raccoon_tx.transports.http_request import DRAINED, EventRequest, clean
 from raccoon_tx.transports.media import codec_for, too_large
 from raccoon_tx.transports.rest import BAD_TYPE, EVENTS, NOBODY, before_decoding, response, response_codec, text_header
 
 #: Seconds that a client gets to finish sending what was refused.
 DRAIN_TIME = 5.0
+
+#: Requests that are answered in one turn of the reactor, of those that came together.
+IN_A_TURN = 16
+
+#: Bytes that a body in chunks may be longer than what is in them: as much again, and this.
+BESIDE = 1024 * 1024
 
 _NOT_HTTP = Reply(Outcome.INVALID, None, "malformed HTTP")
 _LATE_HEAD = Reply(Outcome.LATE_BODY, None, "the head of the request did not arrive in time")
@@ -56,6 +62,8 @@ class EventChannel(HTTPChannel):
     _reading = False
     _last = False
     _successor: Protocol | None = None
+    _in_chunks = 0
+    _in_turn = 0
 
     # Twisted has a line for each client that is too slow.
     _log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
@@ -63,6 +71,8 @@ class EventChannel(HTTPChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.factory.channels.add(self)
+        # Whoever connects has something to say.
+        self.setTimeout(self.factory.head_timeout)
 
     def connectionLost(self, reason: Any = None) -> None:
         self.factory.channels.discard(self)
@@ -119,7 +129,7 @@ class EventChannel(HTTPChannel):
 
     def end_of_input(self) -> None:
         """Close, behind the answers that are still to come."""
-        if self._handlingRequest:
+        if self._handlingRequest or self.paused:
             self._last = True
         else:
             self.loseConnection()
@@ -168,7 +178,21 @@ class EventChannel(HTTPChannel):
     def lineLengthExceeded(self, line: bytes) -> None:
         self._respondToBadRequestAndDisconnect()
 
+    def lineReceived(self, line: bytes) -> None:
+        # Twisted joins folded lines, as one did before RFC 7230.
+        if line[:1] in (b" ", b"\t") and self._receivedHeaderSize:
+            self._respondToBadRequestAndDisconnect()
+        else:
+            super().lineReceived(line)
+
     def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"transfer-encoding" and (
+            # Twisted takes "identity", which other servers may read otherwise.
+            value.strip(b" \t").lower() != b"chunked" or self._version != b"HTTP/1.1"
+        ):
+            self._respondToBadRequestAndDisconnect()
+            return False
         try:
             return bool(super().headerReceived(line))
         except ValueError:  # a Content-Length with more digits than int() takes
@@ -186,6 +210,10 @@ class EventChannel(HTTPChannel):
             self.setTimeout(self.factory.head_timeout)
 
     def allHeadersReceived(self) -> None:
+        self._in_chunks = 0
+        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"Host") or ()
+        if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
+            self._respondToBadRequestAndDisconnect()
         super().allHeadersReceived()
         if self.length != 0 and not self.early:
             self._reading = True
@@ -204,7 +232,27 @@ class EventChannel(HTTPChannel):
         if self._waitingForTransport and not self._handlingRequest:
             self.transport.pauseProducing()
         # What was answered at once has others behind it, whose turn comes when Twisted is back in its loop.
-        if self._last and not self._handlingRequest and not self._busyReceiving:
+        if self._busyReceiving:
+            self._in_turn += 1
+            if self._in_turn >= IN_A_TURN and self._buffer and not self._handlingRequest:
+                self._let_others()
+        elif self._last and not self._handlingRequest:
+            self.loseConnection()
+
+    def _let_others(self) -> None:
+        """Leave what was read for the next turn of the reactor: there may be thousands of requests in it."""
+        self.paused = True
+        self.transport.pauseProducing()
+        self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        if self not in self.factory.channels:
+            return
+        self.paused, self._in_turn = False, 0
+        if not self._waitingForTransport:
+            self.transport.resumeProducing()
+        self.dataReceived(b"")
+        if self._last and not (self._handlingRequest or self.paused):
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
@@ -252,8 +300,19 @@ class EventChannel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if self._successor is not None:
             self._successor.dataReceived(data)
-        else:
-            super().rawDataReceived(data)
+            return
+        super().rawDataReceived(data)
+        if self.length is None:
+            self._in_chunks += len(data)
+            self._bound_chunks()
+
+    def _bound_chunks(self) -> None:
+        largest, of_chunk = self.factory.largest_body, getattr(self._transferDecoder, "length", None) or 0
+        if self.early:
+            if self._in_chunks > DRAINED:
+                self.forceAbortClient()
+        elif self._in_body and (self._in_chunks > 2 * largest + BESIDE or of_chunk > largest):
+            self.answer_too_large()
 
     def hand_over(self, succeed: Callable[[Any], Protocol]) -> None:
         """Give the transport away, and what the client sent after the request.

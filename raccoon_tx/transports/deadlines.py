@@ -10,6 +10,10 @@ from raccoon_tx.clock import Clock, Timer
 _ROUNDING = 1e-6
 
 
+#: Of those whose time is over at one moment, who is told so in one turn of the reactor.
+IN_A_TURN = 64
+
+
 class Waiting(Protocol):
     """Who has a deadline."""
 
@@ -50,10 +54,10 @@ class Deadlines:
     def _turn(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        over = []
+        over: list[Waiting] = []
         for waiting, due in self._due.items():
-            if due > now + _ROUNDING:
-                self._timer = self._clock.callLater(due - now, self._turn)
+            if due > now + _ROUNDING or len(over) == IN_A_TURN:
+                self._timer = self._clock.callLater(max(due - now, 0.0), self._turn)
                 break
             over.append(waiting)
         for waiting in over:

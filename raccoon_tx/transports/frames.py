@@ -13,7 +13,14 @@ from raccoon_tx.transports.direct import write_now
 from raccoon_tx.transports.mask import unmask
 
 #: First bytes of frames (RFC 6455, section 5.2): final, without reserved bits.
-TEXT, BINARY, PONG = 0x81, 0x82, 0x8A
+TEXT, BINARY, PING_FRAME, PONG = 0x81, 0x82, 0x89, 0x8A
+
+#: What is read of a connection in one turn of the reactor: frames in the fast lane, and bytes in Autobahn's, which may
+#: be as many small frames. The rest has to wait until others had their turn.
+FRAMES_IN_A_TURN, BYTES_IN_A_TURN = 32, 4096
+
+#: Bytes that are read and thrown away after we have said goodbye.
+DISCARDED = 16 * 1024 * 1024
 
 _PING_FRAME = b"\x89%c%b" % (len(PING), PING)
 
@@ -30,6 +37,7 @@ class FramedSocket(BoundedSocket):
     state: Any
     data: Any
     current_frame: Any
+    current_frame_masker: Any
     inside_message: bool
 
     def __init__(self, *arguments: object) -> None:
@@ -39,8 +47,20 @@ class FramedSocket(BoundedSocket):
         self._whole = 0
         # What is to be written at the end of the bytes that are being read.
         self._burst: list[bytes] | None = None
+        # What came and has to wait for its turn.
+        self._later: bytearray | None = None
+        self._turn_over = False
+        self._discarded = 0
 
     def dataReceived(self, data: bytes) -> None:
+        if self._later is not None:
+            self._later += data
+            return
+        if self.state == self.STATE_CLOSING:
+            self._discarded += len(data)
+            if self._discarded > DISCARDED:
+                self.abort()
+                return
         if self._partial is not None:
             self._partial += data
             if len(self._partial) < self._whole and self.state == self.STATE_OPEN:
@@ -59,14 +79,42 @@ class FramedSocket(BoundedSocket):
                 data = self._read_frames(data)
             finally:
                 self._end_burst()
-        if data:
-            # Without the line that Autobahn has for whatever comes in.
-            self._dataReceived(data)
+        if self._turn_over:
+            self._turn_over = False
+            if data:
+                self._read_later(data)
+        elif data:
+            self._to_autobahn(data)
+
+    def _to_autobahn(self, data: bytes) -> None:
+        most = BYTES_IN_A_TURN
+        if self.current_frame is not None:
+            most += self.current_frame.length - self.current_frame_masker.pointer()
+        # Without the line that Autobahn has for whatever comes in.
+        self._dataReceived(data[:most])
+        if len(data) > most:
+            self._read_later(data[most:])
+
+    def _read_later(self, data: bytes) -> None:
+        self._later = bytearray(data)
+        self.transport.pauseProducing()
+        self.factory.clock.callLater(0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        later, self._later = self._later, None
+        if later is not None and self.state != self.STATE_CLOSED:
+            self.transport.resumeProducing()
+            self.dataReceived(bytes(later))
 
     def _read_frames(self, data: bytes) -> bytes:
         """Take all frames up to the first that is not for this lane. :return: the rest."""
         position, end, limit = 0, len(data), self.factory.limit
+        left = FRAMES_IN_A_TURN
         while end - position >= 6:
+            if not left:
+                self._turn_over = True
+                break
+            left -= 1
             first, length = data[position], data[position + 1] - 128
             start = position + 6
             if length == 126 and end - position >= 8:
@@ -99,6 +147,10 @@ class FramedSocket(BoundedSocket):
                 # That something came is all that it says.
                 position = stop
                 continue
+            elif first == PING_FRAME and length < 126 and stop <= end:
+                position = stop
+                self._pong(unmask(data[start - 4 : start], data[start:stop]))
+                continue
             else:
                 break
             position = stop
@@ -119,6 +171,12 @@ class FramedSocket(BoundedSocket):
             self._burst.append(frame)
         else:
             write_now(self.transport, frame)
+
+    def _pong(self, payload: bytes) -> None:
+        if self._unread is not None or self._burst is None:
+            self.sendPong(payload)
+        else:
+            self._burst.append(b"\x8a%c%b" % (len(payload), payload))
 
     def ping(self) -> None:
         """Ask for a sign of life."""

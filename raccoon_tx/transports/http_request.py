@@ -99,14 +99,20 @@ class EventRequest(Request):
             for name, value in verdict.headers:
                 self.setHeader(name.encode(), value.encode("latin-1"))
             if verdict.status is not None:
-                self.setResponseCode(verdict.status)
-                self.setHeader(b"Date", datetimeToString())
-                self.setHeader(b"Content-Length", b"0")
-                if verdict.status == 405:
-                    self.setHeader(b"Allow", allowed(self.path))
-                self.finish()
+                self._answer(verdict.status)
                 return
-        super().process()
+        if self.method.isupper():
+            super().process()
+        else:  # Klein would not mind
+            self._answer(405)
+
+    def _answer(self, status: int) -> None:
+        self.setResponseCode(status)
+        self.setHeader(b"Date", datetimeToString())
+        self.setHeader(b"Content-Length", b"0")
+        if status == 405:
+            self.setHeader(b"Allow", allowed(self.path))
+        self.finish()
 
     def getRequestHostname(self) -> bytes:
         # No route depends on what a client calls this host, so it need not even be a name.

@@ -20,6 +20,8 @@ _CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 CODINGS = "gzip, deflate"
 #: Content codings, one in the other, that a body may have.
 _MOST_CODINGS = 3
+#: Parts of gzip, one behind the other, that a body may have: each costs as much as a small body.
+_MOST_MEMBERS = 1000
 #: Bytes that are decompressed at a time, so that what is left over behind a gzip member is little to copy.
 _STEP = 8192
 
@@ -96,13 +98,16 @@ def decompress(body: bytes, coding: str, limit: int) -> bytes:
 def _inflate(body: bytes, window: int, limit: int) -> bytes:
     pieces: list[bytes] = []
     room = limit
-    position = 0
+    position, members = 0, 1
     inflater = zlib.decompressobj(window)
     while position < len(body):
         if inflater.eof:
             # Several gzip members in a row are one body (RFC 1952, section 2.2).
             if window != 31:
                 raise Malformed("there is something behind the compressed body")
+            members += 1
+            if members > _MOST_MEMBERS:
+                raise Malformed(f"more than {_MOST_MEMBERS} parts of gzip in one body")
             inflater = zlib.decompressobj(window)
         step = body[position : position + _STEP]
         try:

@@ -182,7 +182,7 @@ class Heads:
     def opening(self, head: bytes) -> tuple[Identity, Handshake] | None:
         """Who opens a WebSocket, and how, if a head is that of a plain upgrade and everything about it is good."""
         named = self._opening(head) if head.startswith(GET) and len(head) <= LONGEST else None
-        if named is None:
+        if named is None or len(named.get("host", ())) != 1:
             return None
         try:
             handshake = check_handshake(named, self._origins)

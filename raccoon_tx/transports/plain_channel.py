@@ -95,7 +95,7 @@ class PlainChannel:
         self._body: bytearray | None = None  # its body, while that comes in pieces
         self._reply: Reply | None = None  # its answer, if that is there at once
         self._client: Client | None = None
-        self._deadlines = front.idle
+        self._deadlines = front.heads_due  # whoever connects has something to say
         self._unread = False  # the client does not read what it gets
         self._paused = False  # enough is kept
         self._last = False  # the client sends no more
@@ -267,7 +267,12 @@ class PlainChannel:
 
     def late(self) -> None:
         """The time for a head or a body, or for having none, is over."""
-        if self._state in (_HEAD, _BODY):
+        said_nothing = self._client is None and self._state == _HEAD and not self._kept
+        if said_nothing and not hasattr(self.transport, "wrappedProtocol"):  # TLS
+            self._leave()
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+        elif self._state in (_HEAD, _BODY):
             self._to_stock().overdue()
 
     def readConnectionLost(self) -> None:

@@ -220,6 +220,8 @@ class RestApi:
         if request.method != b"GET":
             return self.not_allowed(request, None)
         named = {name.decode("latin-1").lower(): values for name, values in request.requestHeaders.getAllRawHeaders()}
+        if request.clientproto == b"HTTP/1.0":
+            return self._refuse_upgrade(request, 400, "a WebSocket takes HTTP/1.1")
         try:
             handshake = check_handshake(named, self._origins)
             identity = self._identify(sources(request, handshake.offered))
