@@ -59,10 +59,9 @@ def table(reports: Iterable[Mapping[str, Any]]) -> list[str]:
     ]
     for each in reports:
         pace = each["runs"] / each["seconds"] if each["seconds"] else 0.0
-        faults = sum(each["faults"].values())
-        lines.append(
-            f"| {each['target']} | {each['driver']} | {each['runs']:,} | {pace:,.0f} | {each['inputs']:,} | {faults:,} |"
-        )
+        numbers = each["runs"], round(pace), each["inputs"], sum(each["faults"].values())
+        told = [each["target"], each["driver"], *(f"{number:,}" for number in numbers)]
+        lines.append("| " + " | ".join(told) + " |")
     return lines
 
 

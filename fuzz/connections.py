@@ -134,7 +134,10 @@ def _frame_seeds() -> list[bytes]:
     raw = b"\xaaVJ-*\x00"  # "{}" three times over would be longer; any deflated bytes will do
     streams = [
         frame(TEXT, JSON_BATCH) + frame(BINARY, PROTO_BATCH),
-        frame(TEXT, JSON_BATCH[:9], fin=False) + frame(PING, b"x") + frame(0, JSON_BATCH[9:]) + frame(CLOSE, close(1000)),
+        frame(TEXT, JSON_BATCH[:9], fin=False)
+        + frame(PING, b"x")
+        + frame(0, JSON_BATCH[9:])
+        + frame(CLOSE, close(1000)),
         frame(BINARY, bytes(200)) + frame(BINARY, bytes(1001)),
         frame(TEXT, raw, rsv=4) + frame(PONG) + frame(TEXT, raw, rsv=4, fin=False) + frame(0, raw),
         frame(TEXT, "\N{SNOWMAN}".encode()[:2], fin=False) + frame(0, "\N{SNOWMAN}".encode()[2:]),

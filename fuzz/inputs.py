@@ -13,7 +13,9 @@ def damaged(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     """Seeds, parts of two of them, and any bytes, with a few bytes replaced."""
     seed = st.sampled_from(seeds)
     start = st.one_of(seed, st.builds(_joined, seed, seed, st.integers(0, 255)), st.binary(max_size=100))
-    edit = st.tuples(st.integers(0, 65535), st.integers(0, 3), st.one_of(st.sampled_from(_SNIPPETS), st.binary(max_size=4)))
+    edit = st.tuples(
+        st.integers(0, 65535), st.integers(0, 3), st.one_of(st.sampled_from(_SNIPPETS), st.binary(max_size=4))
+    )
     return st.builds(_edited, start, st.lists(edit, max_size=4))
 
 

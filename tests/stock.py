@@ -11,5 +11,5 @@ from raccoon_tx import runner
 from raccoon_tx.cli import main
 
 if __name__ == "__main__":
-    runner.build = partial(runner.build, lane=False)
+    runner.build_all = partial(runner.build_all, lane=False)
     main()
