@@ -40,18 +40,23 @@ class Journal:
     """Of one client.
 
     :ivar answered: every event it sent, and what became of it; UNKNOWN until there is an answer.
-    :ivar successes: when (monotonic) success was answered. :ivar slowest: seconds that an answer took.
+    :ivar successes: when (monotonic) success was answered. :ivar took: seconds, of each answer.
     :ivar strange: answers that no server may give.
     """
 
     client: str
     answered: dict[str, str] = field(factory=dict)
     successes: list[float] = field(factory=list)
-    slowest: float = 0.0
+    took: list[float] = field(factory=list)
     strange: list[str] = field(factory=list)
     refusals: dict[str, int] = field(factory=dict)
     _began: dict[str, float] = field(factory=dict)
     _serial: int = 0
+
+    @property
+    def slowest(self) -> float:
+        """Seconds that the slowest answer took."""
+        return max(self.took, default=0.0)
 
     def next_batch(self, connection: int, padding: int = 0) -> Batch:
         """One that was not sent before."""
@@ -65,7 +70,7 @@ class Journal:
     def note(self, batch: Batch, outcome: str, reason: str = "") -> None:
         """What was answered to a batch."""
         now = time.monotonic()
-        self.slowest = max(self.slowest, now - self._began.pop(batch.guid))
+        self.took.append(now - self._began.pop(batch.guid))
         for event in batch.events:
             self.answered[event.value.decode()] = outcome
         if outcome == OK:
@@ -78,6 +83,12 @@ class Journal:
         self._began.pop(batch.guid)
         for event in batch.events:
             del self.answered[event.value.decode()]
+
+
+def quantile(journals: Iterable[Journal], part: float) -> float:
+    """Seconds within which that part of all answers came."""
+    took = sorted(each for journal in journals for each in journal.took)
+    return took[min(len(took) - 1, int(len(took) * part))] if took else 0.0
 
 
 def longest_gap(journals: Iterable[Journal], began: float, ended: float) -> float:

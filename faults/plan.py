@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from faults import scenarios
+from faults.meddling import meddled, slow
 from faults.small_disk import small_disk
 from faults.stage import MODES, Kafka, Mode, Outcome, Stage, play
 
@@ -45,14 +47,17 @@ class Play:
     may_lose: Callable[[Mode], bool] = _never
     may_duplicate: bool = False
     on_small_disk: bool = False
+    wrapped: tuple[str, ...] = ()
 
     def run(self, kafka: Kafka, mode: Mode, seed: int, amount: Amount, keep: Path | None = None) -> Outcome:
         """:raises RuntimeError: it cannot be played on this machine."""
+        if self.wrapped and shutil.which(self.wrapped[0]) is None:
+            raise RuntimeError(f"there is no {self.wrapped[0]} here")
         whole: Callable[[Stage], None] = partial(self.scenario, **amount)
 
         def played(settings: Mapping[str, object]) -> Outcome:
             lost, again = self.may_lose(mode), self.may_duplicate
-            return play(self.row, whole, kafka, mode, seed, settings, lost, again, keep)
+            return play(self.row, whole, kafka, mode, seed, settings, lost, again, keep, self.wrapped)
 
         if not self.on_small_disk:
             return played(self.settings)
@@ -137,6 +142,15 @@ PLAN = (
         modes=WITH_SPOOL,
         on_small_disk=True,
     ),
+    Play(
+        row="C3",
+        scenario=scenarios.c3_fsync_fails,
+        long={"seconds": 10.0},
+        modes=WITH_SPOOL,
+        wrapped=meddled("error=EIO:when=40+10"),
+    ),
+    Play(row="C4", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(5)),
+    Play(row="C4b", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(50)),
     Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 600.0}, modes=STRICT),
     Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 60.0}, modes=OTHERS),
 )

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+from faults.journal import quantile
 from faults.small_disk import filled
 from faults.stage import Stage
 from tests.integration.load import eventually
@@ -235,6 +236,29 @@ def c1_disk_full(stage: Stage, seconds: float) -> None:
         else:
             clients.wait_for_more(5)
         stage.notes.update(refused_batches=refused(), well_after=time.monotonic() - before)
+    clients.wait_for_more(5)
+
+
+def c3_fsync_fails(stage: Stage, seconds: float) -> None:
+    """Every tenth fsync fails, while Kafka is there, and while it is away: what was on it is not acknowledged."""
+    clients = stage.begin(5)
+    time.sleep(seconds / 2)
+    stage.kafka.proxy.refuse()
+    time.sleep(seconds / 2)
+    refused = sum(sum(journal.refusals.values()) for journal in clients.journals)
+    stage.notes.update(refused_batches=refused)
+    stage.kafka.heal()
+    clients.wait_for_more(5)
+
+
+def c4_slow_disk(stage: Stage, seconds: float) -> None:
+    """Every fsync takes its time, while Kafka is there, and while it is away."""
+    clients = stage.begin(5)
+    time.sleep(seconds / 2)
+    stage.kafka.proxy.refuse()
+    time.sleep(seconds / 2)
+    stage.notes.update(p99_ms=round(quantile(clients.journals, 0.99) * 1000))
+    stage.kafka.heal()
     clients.wait_for_more(5)
 
 

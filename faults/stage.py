@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -142,13 +142,15 @@ def kafka() -> Iterator[Kafka]:
 
 @define(eq=False)
 class Stage:
-    """:ivar http: :ivar grpc: of the server that runs, or ran last. :ivar statuses: with which they ended."""
+    """:ivar wrapped: a command that runs the server's. :ivar http: :ivar grpc: of the server that runs, or ran last.
+    :ivar statuses: with which they ended."""
 
     kafka: Kafka
     mode: Mode
     rng: random.Random
     folder: Path
     settings: Mapping[str, object] = field(factory=dict)
+    wrapped: Sequence[str] = ()
     topics: Topics = field(init=False)
     http: int = field(default=1, init=False)
     grpc: int = field(default=1, init=False)
@@ -179,7 +181,7 @@ class Stage:
         if self.mode.spool:
             settings.setdefault("spool.path", self.folder / "spool")
             settings.setdefault("spool.min_free_bytes", 0)
-        command = (sys.executable, "-m", "faults.ticking", str(self.ticks), "server")
+        command = (*self.wrapped, sys.executable, "-m", "faults.ticking", str(self.ticks), "server")
         self._running = ExitStack()
         running: AbstractContextManager[Process] = process(
             self.topics, self.mode.ack, settings, command=command, loud=True
@@ -292,11 +294,15 @@ def play(
     may_lose: bool = False,
     may_duplicate: bool = True,
     keep: Path | None = None,
+    wrapped: Sequence[str] = (),
 ) -> Outcome:
-    """One scenario, from an empty topic to a verdict. :param keep: a folder for the logs, if it fails."""
+    """One scenario, from an empty topic to a verdict.
+
+    :param keep: a folder for the logs, if it fails. :param wrapped: a command that runs the server's.
+    """
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         rng = random.Random(f"{seed} {row} {mode}")
-        stage = Stage(kafka, mode, rng, Path(folder), settings or {})
+        stage = Stage(kafka, mode, rng, Path(folder), settings or {}, wrapped)
         began = time.monotonic()
         try:
             scenario(stage)

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -64,6 +65,18 @@ def tell_status(status: Callable[[], int]) -> None:
 
 
 def _end_with(status: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    give_up_output()
     os._exit(status)
+
+
+def give_up_output() -> None:
+    """Write what is left for standard output and standard error. Where that is impossible, because the disk is full or
+    the reader has gone, forget it: Python would end with a status of its own, whatever ours is."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raccoon_tx import logs, signals
 from raccoon_tx.config import Loaded
 from raccoon_tx.logs import Logger
-from raccoon_tx.process import or_exit
+from raccoon_tx.process import give_up_output, or_exit
 from raccoon_tx.reload import reload
 from raccoon_tx.tap import Server, build_all
 
@@ -45,6 +45,7 @@ def run(loaded: Loaded, started: Callable[[Server, Any], None] | None = None, lo
         running.callWhenRunning(started, server, running)
     running.callWhenRunning(_collect_from_now_on)
     running.run()
+    give_up_output()
     return server.status
 
 

@@ -11,12 +11,14 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.internal import api_implementation
 from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx import logs
 from raccoon_tx.codec import protobuf
 from raccoon_tx.dedup import Guids
+from raccoon_tx.descriptors import fitted, is_default, raise_limit
 from raccoon_tx.ingest import REASONS, Ingest
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, Histogram, SampledHistogram
@@ -167,6 +169,15 @@ def build_all(settings: Settings, reactor: Any, relayed: bool, lane: bool = True
     :param relayed: log lines of workers have to come through this process. :param lane: as `build` has it.
     :raises: as `build`.
     """
+    if api_implementation.Type() == "python":
+        _log.warn(
+            "protobuf has no compiled runtime here: batches cost many times more; install a protobuf wheel for this "
+            "machine, or unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
+        )
+    fitting, said = fitted(settings, raise_limit())
+    if said:
+        (_log.info if is_default(settings) else _log.warn)("{text}", text=said)
+    settings = fitting
     if settings.workers == 1:
         return build(settings, reactor, lane)
     from raccoon_tx.workers import parent

@@ -69,9 +69,9 @@ class CheckerTests(SynchronousTestCase):
 
 class PlanTests(SynchronousTestCase):
     def test_rows(self) -> None:
-        """All that is played is a row of the matrix, which has 87 and one more, each once."""
+        """All that is played is a row of the matrix, which has 87 and two more, each once."""
         numbers = [row.number for row in ROWS]
-        self.assertEqual(len(numbers), 88)
+        self.assertEqual(len(numbers), 89)
         self.assertEqual(len(numbers), len(set(numbers)))
         self.assertEqual({each.row for each in PLAN} - set(numbers), set())
 
