@@ -16,7 +16,7 @@ project = "raccoon_tx"
 author = "the raccoon_tx authors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx_copybutton", "raccoon_reference"]
+extensions = ["myst_parser", "sphinx_copybutton", "raccoon_reference", "raccoon_api"]
 exclude_patterns = ["_build"]
 nitpicky = True
 # Two dashes begin a flag, and quotes stand in commands.

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from attrs import field, frozen
 
-from faults.journal import FAIL, OK, UNKNOWN, Journal, Number
+from faults.journal import CLOSED, FAIL, OK, UNKNOWN, Journal, Number
 
 
 @frozen(kw_only=True)
 class Verdict:
     """Counts of events.
 
-    :ivar acknowledged: :ivar failed: :ivar unknown: by what their clients know.
+    :ivar acknowledged: :ivar failed: :ivar closed: :ivar unknown: by what their clients know.
     :ivar found: values in the topic, each once. :ivar lost: acknowledged, and not in the topic.
     :ivar duplicates: records that stand there again. :ivar failed_but_present: not accepted, and there all the same.
+    :ivar closed_but_present: told that it was not taken, and there.
     :ivar unknown_but_present: nobody was told. :ivar out_of_order: first records of a connection that come after later
         ones of it. :ivar foreign: values that nobody sent. :ivar examples: of what is lost.
     """
@@ -32,6 +33,8 @@ class Verdict:
     out_of_order: int
     foreign: int
     examples: list[str] = field(factory=list)
+    closed: int = 0
+    closed_but_present: int = 0
 
 
 def check(journals: Iterable[Journal], values: Sequence[bytes]) -> Verdict:
@@ -53,6 +56,8 @@ def check(journals: Iterable[Journal], values: Sequence[bytes]) -> Verdict:
         out_of_order=_out_of_order(values),
         foreign=sum(number not in known for number in counted),
         examples=lost[:5],
+        closed=by_outcome[CLOSED],
+        closed_but_present=present[CLOSED],
     )
 
 

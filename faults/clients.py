@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from http.client import HTTPException
 from threading import Event as Flag
 from threading import Thread
 
 import grpc
 from attrs import define, field
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection
 
-from faults.journal import FAIL, OK, Journal
+from faults.journal import CLOSED, FAIL, OK, Journal
 from tests.integration.batches import Batch, Said
 from tests.integration.clients import WAYS, Ports, frame, next_said, sender, websocket
 from tests.integration.load import PIPELINED, WINDOW, eventually
 
 #: What ends a connection, and leaves what was sent on it unknown.
 ENDS = (OSError, EOFError, HTTPException, WebSocketException, grpc.RpcError)
+
+#: The code of a close frame.
+GOING_AWAY = 1001
 
 #: Seconds between two batches of a client, between two connections, and after a refusal.
 PACE, AGAIN, REFUSED = 0.004, 0.05, 0.05
@@ -63,22 +68,39 @@ class Clients:
                 except ENDS as end:
                     if _nobody_listened(end):
                         journal.withdraw(batch)
+                    elif _not_taken(end):
+                        journal.note(batch, CLOSED)
                     raise
                 self._enough.wait(self.pace if _note(journal, batch, answer) else REFUSED)
 
     def _pipeline(self, journal: Journal, connection: int) -> None:
+        window: dict[str, Batch] = {}
         with websocket(self.server, f"{journal.client}-{connection}") as opened:
-            while not self._enough.is_set():
-                window: dict[str, Batch] = {}
-                for _ in range(WINDOW):
-                    batch = journal.next_batch(connection)
-                    window[batch.guid] = batch
-                    opened.send(frame(batch, "proto"))
-                well = True
-                while window:
-                    answer = next_said(opened, bytes)
-                    well &= _note(journal, window.pop(answer["data"]["req_guid"]), answer)
-                self._enough.wait(self.pace * WINDOW if well else REFUSED)
+            try:
+                while not self._enough.is_set():
+                    for _ in range(WINDOW):
+                        batch = journal.next_batch(connection)
+                        window[batch.guid] = batch
+                        opened.send(frame(batch, "proto"))
+                    well = True
+                    while window:
+                        answer = next_said(opened, bytes)
+                        well &= _note(journal, window.pop(answer["data"]["req_guid"]), answer)
+                    self._enough.wait(self.pace * WINDOW if well else REFUSED)
+            except ConnectionClosed as end:
+                # A batch that is sent when others have been answered already is read behind their answers.
+                if _not_taken(end):
+                    self._read_the_rest(journal, opened, window)
+                    for batch in window.values():
+                        journal.note(batch, CLOSED)
+                raise
+
+    def _read_the_rest(self, journal: Journal, opened: ClientConnection, window: dict[str, Batch]) -> None:
+        """Take the answers that came before the close frame, if it was a `send` that met it."""
+        with suppress(ConnectionClosed):
+            while window:
+                answer = next_said(opened, bytes)
+                _note(journal, window.pop(answer["data"]["req_guid"]), answer)
 
     @property
     def acknowledged(self) -> int:
@@ -113,6 +135,11 @@ def _nobody_listened(end: BaseException) -> bool:
     if isinstance(end, grpc.Call):
         return "connect" in end.details() and "refused" in end.details()
     return isinstance(end, ConnectionRefusedError)
+
+
+def _not_taken(end: BaseException) -> bool:
+    """Whether the server has closed a WebSocket in good order: it answers all that it took before it does."""
+    return isinstance(end, ConnectionClosed) and end.rcvd is not None and end.rcvd.code == GOING_AWAY
 
 
 def _note(journal: Journal, batch: Batch, answer: Said) -> bool:

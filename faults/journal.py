@@ -1,4 +1,4 @@
-"""What clients know: every event has a number of its own, and is ok, fail or unknown."""
+"""What clients know: every event has a number of its own, and is ok, fail, closed or unknown."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tests.integration.batches import Batch, Event
 #: The type of all events, and how many there are in a batch.
 KIND, EVENTS = "numbered", 5
 
-#: Success was answered; something else was answered; nothing was (the connection broke, or the time was over).
-OK, FAIL, UNKNOWN = "ok", "fail", "unknown"
+#: Success was answered; something else was answered; the WebSocket was closed with 1001 before an answer, which says
+#: that it was not taken; nothing was answered (the connection broke, or the time was over).
+OK, FAIL, CLOSED, UNKNOWN = "ok", "fail", "closed", "unknown"
 
 
 @frozen
@@ -58,6 +59,11 @@ class Journal:
         """Seconds that the slowest answer took."""
         return max(self.took, default=0.0)
 
+    @property
+    def connections(self) -> int:
+        """On how many it sent something."""
+        return len({number.split("/")[1] for number in self.answered})
+
     def next_batch(self, connection: int, padding: int = 0) -> Batch:
         """One that was not sent before."""
         numbers = [str(Number(self.client, connection, self._serial + index)) for index in range(EVENTS)]
@@ -70,7 +76,9 @@ class Journal:
     def note(self, batch: Batch, outcome: str, reason: str = "") -> None:
         """What was answered to a batch."""
         now = time.monotonic()
-        self.took.append(now - self._began.pop(batch.guid))
+        began = self._began.pop(batch.guid)
+        if outcome != CLOSED:
+            self.took.append(now - began)
         for event in batch.events:
             self.answered[event.value.decode()] = outcome
         if outcome == OK:

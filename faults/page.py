@@ -51,13 +51,20 @@ that nobody sent, if an answer is not one of the contract's, or if any log has a
 {totals}
 
 Counts are events. *lost*: acknowledged, and not in Kafka. *again*: records that stand there more than once. *failed,
-there*: refused, and in Kafka all the same. *unanswered*: sent, and the connection broke before an answer. *late*:
+there*: refused, and in Kafka all the same. *closed*: sent when the server had closed the WebSocket with 1001, behind
+which nothing can be answered; all that was taken is answered before, so these were not, and none of them may be in
+Kafka. *unanswered*: sent, and the connection broke before an answer; at an orderly stop that is a gRPC call which
+meets the end of its server, and has the status CANCELLED. *late*:
 records that come after a later one of their connection; with a spool live batches overtake those on the disk. *gap*:
 seconds in which no client was answered with success. *delay*: the worst of the reactor's; *of it*: without the time in
 which its thread was ready to run and the machine gave it no core, because Kafka, the proxy and the clients have two
 cores with it.
 
+<<<<<<< HEAD
+| | mode | acknowledged | lost | again | failed | failed, there | closed | unanswered | late | gap | delay | memory | |
+=======
 | | mode | acknowledged | lost | again | failed | failed, there | unanswered | late | gap | delay | of it | memory | |
+>>>>>>> main
 | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |
 """
 
@@ -146,7 +153,10 @@ def _line(outcome: Mapping[str, Any]) -> str:
         outcome["mode"],
         f"{verdict['acknowledged']:,}",
         lost,
-        *(f"{verdict[name]:,}" for name in ("duplicates", "failed", "failed_but_present", "unknown", "out_of_order")),
+        *(
+            f"{verdict.get(name, 0):,}"
+            for name in ("duplicates", "failed", "failed_but_present", "closed", "unknown", "out_of_order")
+        ),
         f"{outcome['gap']:.1f} s",
         f"{outcome['delay'] * 1000:.0f} ms",
         f"{outcome['own'] * 1000:.0f} ms",

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from faults import scenarios
+from faults.clock import stepped
 from faults.meddling import meddled, slow
 from faults.small_disk import small_disk
 from faults.stage import MODES, Kafka, Mode, Outcome, Stage, play
@@ -151,6 +152,14 @@ PLAN = (
     ),
     Play(row="C4", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(5)),
     Play(row="C4b", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(50)),
+    Play(
+        row="D13",
+        scenario=scenarios.d13_clock_steps,
+        long={"seconds": 6.0},
+        modes=STRICT,
+        settings={"server.websocket.ping.interval.ms": 1000, "server.websocket.pong.wait.interval.ms": 3000},
+        wrapped=stepped(),
+    ),
     Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 600.0}, modes=STRICT),
     Play(row="F8", scenario=scenarios.f8_soak, long={"seconds": 60.0}, modes=OTHERS),
 )

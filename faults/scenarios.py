@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from statistics import median
 
+from faults import clock
 from faults.journal import quantile
 from faults.small_disk import filled
 from faults.stage import Stage
+from tests.integration import batches
 from tests.integration.load import eventually
 
 
@@ -260,6 +262,24 @@ def c4_slow_disk(stage: Stage, seconds: float) -> None:
     stage.notes.update(p99_ms=round(quantile(clients.journals, 0.99) * 1000))
     stage.kafka.heal()
     clients.wait_for_more(5)
+
+
+def d13_clock_steps(stage: Stage, seconds: float) -> None:
+    """The clock is set an hour back, two ahead and right again, under load, with short pings: no timer stands still,
+    nobody is dropped, and what is in the spool does not get older than it is."""
+    clock.step(0)
+    clients = stage.begin(5)
+    usual, batches.TOLERANCE = batches.TOLERANCE, 7200  # answers have a time, which clients compare with theirs
+    try:
+        for off in (-3600, 3600, 0):
+            clock.step(off)
+            time.sleep(seconds)
+            clients.wait_for_more(5)
+        stage.notes.update(steps=3, dropped=sum(journal.connections - 1 for journal in clients.journals))
+    finally:
+        clock.step(0)
+        clients.enough()
+        batches.TOLERANCE = usual
 
 
 def f8_soak(stage: Stage, seconds: float) -> None:

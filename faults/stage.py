@@ -103,6 +103,8 @@ class Outcome:
             told.append(f"{self.verdict.lost} events were lost, such as {', '.join(self.verdict.examples)}")
         if self.verdict.duplicates and not self.may_duplicate:
             told.append(f"{self.verdict.duplicates} records stand there again")
+        if self.verdict.closed_but_present:
+            told.append(f"{self.verdict.closed_but_present} events are there that a closed WebSocket did not take")
         if self.verdict.foreign:
             told.append(f"{self.verdict.foreign} values that nobody sent")
         if self.unhandled:

@@ -114,6 +114,7 @@ def _option(key: Key) -> click.Option:
 
 
 @click.group("raccoon", cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="raccoon_tx %(version)s")
 def cli() -> None:
     """Take events in over WebSocket, REST and gRPC, and deliver them to Kafka."""
 
@@ -445,6 +446,8 @@ def _load(flags: Flags, defaults: Mapping[str, str] | None = None) -> Loaded:
         return load_command_line(flags, os.environ, Path.cwd(), defaults)
     except ConfigurationError as error:
         _complain("error", error.mistakes)
+        if all(mistake.endswith(" is required") for mistake in error.mistakes):
+            _complain("hint", ["`raccoon demo` needs no settings; `raccoon server --help` explains them"])
         raise click.exceptions.Exit(1) from None
 
 

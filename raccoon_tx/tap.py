@@ -36,7 +36,7 @@ from raccoon_tx.publishers.kafka import KafkaPublisher
 from raccoon_tx.publishers.log import LogPublisher
 from raccoon_tx.publishers.producer import capacity, largest_value, make_producer, never_giving_up
 from raccoon_tx.publishers.reach import Reach
-from raccoon_tx.publishers.watcher import watch
+from raccoon_tx.publishers.watcher import aside, watch
 from raccoon_tx.ratelimit import RateLimit
 from raccoon_tx.records import FullRecords
 from raccoon_tx.reload import reload
@@ -108,7 +108,7 @@ def make_publisher(
     publisher = KafkaPublisher(
         connect,
         reactor,
-        Reach(reactor, _in_thread(reactor)),
+        Reach(reactor, aside(_from_thread(reactor))),
         accounts,
         rescued=bool(settings.spool.path),
         capacity=capacity(properties),

@@ -7,6 +7,7 @@ marked ``kafka``, and runs only with ``--broker=kafka``. Topics outlive a test: 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
@@ -18,6 +19,9 @@ from tests.integration.mock_cluster import MockCluster
 #: may take longer than anybody should have to wait. Such a test gets a second chance, which is reported as ``RERUN``;
 #: one that fails twice has failed.
 REAL = {"integration", "conformance"}
+
+#: What tests/api needs beside the rest is installed by `tox -e api` alone.
+collect_ignore = [] if find_spec("schemathesis") else ["api"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

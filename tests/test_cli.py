@@ -96,8 +96,9 @@ class CommandTests(Case):
         self.assertIn("--once", self.run_command("demo", "--help")[1])
 
     def test_version(self) -> None:
-        """The version is printed."""
-        self.assertEqual(self.run_command("version"), (0, f"raccoon_tx {__version__}\n"))
+        """The version is printed, however one asks for it."""
+        for word in ("version", "--version"):
+            self.assertEqual(self.run_command(word), (0, f"raccoon_tx {__version__}\n"))
 
     def test_mistakes_of_usage(self) -> None:
         """Whatever is wrong with a command line, the status is 1, and what was meant is named."""
@@ -175,6 +176,12 @@ class ConfigTests(Case):
             self.assertIn(
                 "error: SERVER_WEBSOCKET_CONN_ID_HEADER (--server.websocket.conn.id.header) is required", lines
             )
+
+    def test_nothing_set(self) -> None:
+        """Who starts a server without any setting is told what can be started without one."""
+        status, output = self.run_command("server")
+        self.assertEqual(status, 1)
+        self.assertIn("\nhint: `raccoon demo` needs no settings; ", output)
 
     def test_print(self) -> None:
         """Every setting is printed with its source, in a form that can be used as a file."""

@@ -18,7 +18,7 @@ from raccoon_tx.model import Draining, Outcome, Reply
 from raccoon_tx.settings import CorsSettings, DedupSettings, IdentitySettings
 from raccoon_tx.transports import http_request
 from raccoon_tx.transports.channel import DRAIN_TIME
-from raccoon_tx.transports.http import LAST_WORDS, HttpFront
+from raccoon_tx.transports.http import LAST_REQUEST, LAST_WORDS, HttpFront
 from raccoon_tx.transports.http_request import EventRequest
 from tests.wire import (
     CLOSE,
@@ -708,9 +708,40 @@ class StopTests(HttpTestCase):
         self.assertEqual((port.listening, idle.wire.closed), (False, False))
         self.assertEqual(idle.ask(post()).status, 200)
         port.stopping.callback(None)
-        self.run_for(0.1)
+        self.run_for(LAST_REQUEST + 0.1)
         self.assertTrue(idle.closed)
         self.successResultOf(stopped)
+
+    def test_last_request(self) -> None:
+        """What a connection without a request brings in the next moment is served, and told that the connection ends:
+        it was on its way when the stop began."""
+        self.start()
+        busy, idle = self.house.client(), self.house.client()
+        self.assertEqual(busy.ask(post()).status, 200)
+        stopped = self.stop()
+        self.run_for(LAST_REQUEST / 2)
+        self.assertEqual((busy.wire.closed, idle.wire.closed), (False, False))
+        answer = busy.ask(post())
+        self.assertEqual((answer.status, answer.headers["connection"], answer.body), (200, "close", JSON_OK))
+        self.assertTrue(busy.closed)
+        self.assertNoResult(stopped)
+        self.run_for(LAST_REQUEST / 2 + 0.1)
+        self.assertTrue(idle.closed)
+        self.successResultOf(stopped)
+        self.assertEqual(self.house.loop.getDelayedCalls(), [])
+
+    def test_last_request_is_another(self) -> None:
+        """So is one that is not a plain batch; a WebSocket does not begin any more."""
+        self.start()
+        asking, opening = self.house.client(), self.house.client()
+        stopped = self.stop()
+        for client, data, status in (asking, PING, 200), (opening, handshake(), 503):
+            answer = client.ask(data)
+            self.assertEqual((answer.status, answer.headers["connection"]), (status, "close"))
+            self.assertTrue(client.closed)
+        self.run_for(0.1)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.house.connections), 0)
 
     def test_delay(self) -> None:
         """With a delay, everything is served for that long, so that a load balancer gets to know."""
@@ -725,10 +756,10 @@ class StopTests(HttpTestCase):
         self.assertEqual(socket.tell(TEXT, JSON_BATCH), [(TEXT, JSON_OK)])
         self.run_for(0.2)
         self.assertFalse(self.house.loop.ports[0].listening)
-        self.assertTrue(idle.closed)
         self.assertEqual(socket.frames(), [(CLOSE, close(1001, "server shutting down"))])
         socket.tell(CLOSE, close(1001))
-        self.run_for(0.1)
+        self.run_for(LAST_REQUEST)
+        self.assertTrue(idle.closed)
         self.successResultOf(stopped)
 
     def test_stopping(self) -> None:

@@ -31,6 +31,7 @@ PLAIN = {
     "metrics.statsd_lines",
     "metrics.kafka_statistics",
     "publishers.accounts",
+    "publishers.watchdog",
     "spool.entry",
     "spool.database",
     "spool.folder",

@@ -415,16 +415,18 @@ class FailedProducer(MemoryProducer):
 
 
 class RenewalTests(KafkaPublisherTests):
-    """A producer that has failed for good; and another one does all that the first one did."""
+    """A producer that has failed for good, or is wedged; and another one does all that the first one did."""
+
+    wedge = False
 
     def connect(self, on_error: Callable[[KafkaError], None]) -> MemoryProducer:
-        self.made: list[FailedProducer] = [*getattr(self, "made", []), FailedProducer(capacity=4)]
+        made = FailedProducer(capacity=4, held=self.wedge)
+        self.made: list[FailedProducer] = [*getattr(self, "made", []), made]
         self.kafka = self.made[-1]
         return super().connect(on_error)
 
     def test_renewed(self) -> None:
-        """What the failed one had is answered as failed and worth another try; what comes meanwhile waits for the
-        next one, which delivers it."""
+        """What the failed one had goes to the next one, and what comes meanwhile waits behind it."""
         self.tick(1.0)
         self.kafka.held = True
         self.send(("clicks", b"1"), guid="first")
@@ -436,12 +438,128 @@ class RenewalTests(KafkaPublisherTests):
         self.assertEqual(
             {reply.guid: reply.outcome for reply in self.answers},
             {
-                "first": Outcome.FAILED,
+                "first": Outcome.OK,
                 "second": Outcome.OK,
             },
         )
-        self.assertEqual([*self.kafka.topics.values()], [[b"2"]])
+        self.assertEqual(self.kafka.topics, {"clicks": [b"1", b"2"]})
         self.assertEqual(failed.topics, {})
+
+    def again(self, **settings: Any) -> None:
+        """Start another publisher with these settings."""
+        stopped = self.stop()
+        self.tick(0.1)
+        self.successResultOf(stopped)
+        self.made.clear()
+        self.publisher = self.started(**settings)
+
+    def test_rescued(self) -> None:
+        """Where somebody else keeps what fails, it is told of it, and nothing goes twice."""
+        self.again(rescued=True)
+        self.tick(1.0)
+        self.kafka.held = True
+        self.send(("clicks", b"1"), guid="first")
+        self.made[0].failed = True
+        self.send(("clicks", b"2"), guid="second")
+        self.tick(0.1)
+        self.assertEqual(
+            {reply.guid: reply.outcome for reply in self.answers}, {"first": Outcome.FAILED, "second": Outcome.OK}
+        )
+        self.assertEqual(self.kafka.topics, {"clicks": [b"2"]})
+
+    def test_fatal_report(self) -> None:
+        """A report is enough to know that the producer is done for; the event of it goes again."""
+        self.kafka.broken["clicks"] = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+        self.send(("clicks", b"1"), ack=Ack.ACCEPTED)
+        self.tick(1.2)
+        self.assertEqual(len(self.made), 2)
+        self.assertEqual(self.kafka.topics, {"clicks": [b"1"]})
+        self.assertEqual(self.outcomes(), [Outcome.OK])
+
+    def test_told_already(self) -> None:
+        """Whose client was told that it was not confirmed does not go again: it comes again from there."""
+        self.again(wedged=2.0, publish_timeout=0.5)
+        self.kafka.held = True
+        self.send(("clicks", b"1"), guid="told")
+        self.send(("clicks", b"2"), ("clicks", b"2"), guid="acknowledged", ack=Ack.ACCEPTED)
+        self.tick(4.0)
+        self.assertEqual(len(self.made), 2)
+        self.assertEqual(self.outcomes(), [Outcome.OK, Outcome.EXPIRED])
+        self.assertEqual(self.kafka.topics, {"clicks": [b"2", b"2"]})
+
+    def test_wedged(self) -> None:
+        """A producer that has events and a broker, and delivers nothing, is replaced after a while."""
+        self.again(wedged=2.0)
+        self.kafka.held = True
+        self.send(("clicks", b"1"), ("clicks", b"2"), ack=Ack.ACCEPTED)
+        self.tick(1.9)
+        self.assertEqual(len(self.made), 1)
+        self.tick(2.0)
+        self.assertEqual(len(self.made), 2)
+        self.assertEqual(self.kafka.topics, {"clicks": [b"1", b"2"]})
+        self.tick(5.0)
+        self.assertEqual(len(self.made), 2)
+
+    def test_wedged_without_broker(self) -> None:
+        """While no broker answers, nothing is wrong with the producer."""
+        self.again(wedged=2.0)
+        self.kafka.held = self.kafka.away = True
+        self.send(("clicks", b"1"), ack=Ack.ACCEPTED)
+        self.tick(10.0)
+        self.assertEqual(len(self.made), 1)
+        self.kafka.held = self.kafka.away = False
+        self.tick(5.0)
+        self.assertEqual((len(self.made), self.kafka.topics), (1, {"clicks": [b"1"]}))
+
+    def test_wedged_all(self) -> None:
+        """If the next ones are no better, they are given more and more time; a success makes an end of that."""
+        self.again(wedged=2.0)
+        self.wedge = True
+        self.send(("clicks", b"1"), ack=Ack.ACCEPTED)
+        self.tick(30.0)
+        self.assertLessEqual(len(self.made), 4)
+        self.wedge = self.kafka.held = False
+        self.tick(0.2)
+        self.assertEqual(self.kafka.topics, {"clicks": [b"1"]})
+        before = len(self.made)
+        self.kafka.held = True
+        self.send(("clicks", b"2"), ack=Ack.ACCEPTED)
+        self.tick(4.5)
+        self.assertEqual((len(self.made), self.kafka.topics), (before + 1, {"clicks": [b"2"]}))
+
+    def test_slow(self) -> None:
+        """Now and then an event is delivered or refused: that is slow, not wedged. Nor is it to have nothing to do."""
+        self.again(wedged=2.0)
+        for code in (None, KafkaError.TOPIC_AUTHORIZATION_FAILED, None, None):
+            self.kafka.broken = {"clicks": code} if code is not None else {}
+            self.kafka.held = True
+            self.send(("clicks", b"1"))
+            self.tick(1.5)
+            self.kafka.held = False
+            self.tick(0.1)
+        self.tick(5.0)
+        self.assertEqual(len(self.made), 1)
+
+    def test_timed_out(self) -> None:
+        """That the time of all events is over is no sign of life."""
+        self.again(wedged=2.0)
+        self.kafka.broken["clicks"] = KafkaError._MSG_TIMED_OUT
+        for _ in range(4):
+            self.send(("clicks", b"1"))
+            self.tick(1.0)
+        self.assertEqual(len(self.made), 2)
+
+    def test_stopped_meanwhile(self) -> None:
+        """A stop that cannot wait counts what would have gone again."""
+        self.kafka.held = True
+        self.send(("clicks", b"1"), ack=Ack.ACCEPTED)
+        self.publisher._renew("is replaced for a test")
+        self.made[1].capacity = 0
+        self.tick(0.2)
+        stopped = self.stop()
+        self.tick(3.0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.publisher.abandoned, {"clicks": 1})
 
     def test_not_at_once_again(self) -> None:
         """Producers that fail one after another are not made faster than one a second; batches are refused as overload

@@ -46,10 +46,12 @@ class CopiesTests(SynchronousTestCase):
     def test_other_copy(self) -> None:
         """The same definitions in the default pool do not conflict with ours, and mean the same."""
         default = descriptor_pool.Default()
+        # In protobuf 4.21 it has another name.
+        make = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(default).GetPrototype
         for ours in (raystack, odpf):
             file = ours.DESCRIPTOR
             default.AddSerializedFile(file.serialized_pb)
-            theirs = message_factory.GetMessageClass(default.FindMessageTypeByName(f"{file.package}.SendEventRequest"))
+            theirs = make(default.FindMessageTypeByName(f"{file.package}.SendEventRequest"))
             self.assertIsNot(theirs, ours.SendEventRequest)
             sent = theirs(req_guid="1", events=[{"type": "a", "event_bytes": b"\xff"}])
             sent.sent_time.seconds = 7

@@ -109,3 +109,19 @@ class ReachTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.reach.error(ALL_DOWN)
         self.assertEqual(len(self.threads.calls), 1)
+
+    def test_confirm(self) -> None:
+        """Who wants to be sure that there is a broker is told when it has answered, once, and else not at all."""
+        told: list[int] = []
+        self.reach.confirm(lambda: told.append(1))
+        self.assertEqual(told, [])
+        self.threads.finish()
+        self.assertEqual(told, [1])
+        self.cluster.there = False
+        self.reach.confirm(lambda: told.append(2))
+        self.threads.finish()
+        self.cluster.there = True
+        self.clock.advance(INTERVAL)
+        self.threads.finish()
+        self.assertFalse(self.reach.away)
+        self.assertEqual(told, [1])

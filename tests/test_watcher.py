@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import Event, get_ident
+from threading import Event, current_thread, get_ident
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from raccoon_tx.publishers.watcher import Watcher
+from raccoon_tx.publishers.watcher import Watcher, aside
 
 
 class Bursts:
@@ -21,6 +21,10 @@ class Bursts:
         self.polled = Event()
         self.thread = 0
         self._reports = reports
+        self.gone: SimpleQueue[int] = SimpleQueue()
+
+    def __del__(self) -> None:
+        self.gone.put(get_ident())
 
     def poll(self, timeout: float, /) -> int:
         self.thread = get_ident()
@@ -91,3 +95,52 @@ class WatcherTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.turn()
         self.successResultOf(stopped)
+
+    def test_destroys(self) -> None:
+        """Whoever waits for the end has nothing to wait for when the producer goes: it went in the thread."""
+        gone, thread = self.producer.gone, self.producer.polled
+        self.assertTrue(thread.wait(5))
+        polling = self.producer.thread
+        del self.producer
+        stopped = self.watcher.stop()
+        self.turn()
+        self.successResultOf(stopped)
+        self.assertEqual(gone.get_nowait(), polling)
+
+
+class AsideTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.calls: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+        self.defer = aside(lambda call, *arguments: self.calls.put(lambda: call(*arguments)))
+
+    def test_result(self) -> None:
+        """The call is made in another thread, and its result comes in the reactor's."""
+        result = self.defer(lambda number: (number, get_ident()), 7)
+        self.assertNoResult(result)
+        self.calls.get(timeout=5)()
+        number, thread = self.successResultOf(result)
+        self.assertEqual(number, 7)
+        self.assertNotEqual(thread, get_ident())
+
+    def test_mistake(self) -> None:
+        """So does what it raises."""
+        result = self.defer(int, "seven")
+        self.calls.get(timeout=5)()
+        self.failureResultOf(result, ValueError)
+
+    def test_nobody_waits(self) -> None:
+        """A process may end while the question is open."""
+        asked, over = Event(), Event()
+        seen: list[bool] = []
+
+        def ask() -> None:
+            seen.append(current_thread().daemon)
+            asked.set()
+            over.wait(5)
+
+        result = self.defer(ask)
+        self.assertTrue(asked.wait(5))
+        self.assertEqual(seen, [True])
+        over.set()
+        self.calls.get(timeout=5)()
+        self.successResultOf(result)

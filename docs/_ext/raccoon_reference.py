@@ -66,30 +66,33 @@ def metric_name(family: Family) -> str:
     return family.name.replace("%", "kafka")
 
 
-def _words(text: str, *classes: str) -> nodes.paragraph:
+def words(text: str, *classes: str) -> nodes.paragraph:
+    """Text of our own, for a cell."""
     return nodes.paragraph("", "", nodes.inline(text, text, classes=list(classes)) if classes else nodes.Text(text))
 
 
-def _codes(*texts: str) -> nodes.line_block:
+def codes(*texts: str) -> nodes.line_block:
+    """Names or quotations, one in a line."""
     return nodes.line_block("", *(nodes.line("", "", nodes.literal(text, text)) for text in texts))
 
 
 def _names(key_name: str, env: str, flag: str) -> nodes.line_block:
-    block = _codes(key_name, env, f"--{flag}")
+    block = codes(key_name, env, f"--{flag}")
     block["classes"].append("names")
     return block
 
 
-def _table(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[Cell]]) -> nodes.table:
-    table = nodes.table(classes=["reference-table", "colwidths-given"])
+def table(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[Cell]]) -> nodes.table:
+    """A table that looks like the others."""
+    made = nodes.table(classes=["reference-table", "colwidths-given"])
     group = nodes.tgroup(cols=len(widths))
-    table += group
+    made += group
     group += [nodes.colspec(colwidth=width) for width in widths]
     head, body = nodes.thead(), nodes.tbody()
-    head += _row([[_words(heading)] for heading in headings])
+    head += _row([[words(heading)] for heading in headings])
     body += [_row(row) for row in rows]
     group += [head, body]
-    return table
+    return made
 
 
 def _row(cells: Sequence[Cell]) -> nodes.row:
@@ -121,7 +124,7 @@ class Settings(_Reference):
 
     def run(self) -> list[nodes.Node]:
         return [
-            self.section(title, _table(("Setting", "Value", "Meaning"), (50, 21, 29), map(self._setting, keys)))
+            self.section(title, table(("Setting", "Value", "Meaning"), (50, 21, 29), map(self._setting, keys)))
             for title, keys in SECTIONS.items()
         ]
 
@@ -130,18 +133,18 @@ class Settings(_Reference):
         label = "setting-" + nodes.make_id(key.name)
         self.target("setting", label, (key.name, key.env, f"--{key.flag}"), names)
         default = default_text(key)
-        words = nodes.paragraph("", "", nodes.Text("default: "), nodes.literal(default, default))
-        meaning = [_words(key.help)]
+        value = nodes.paragraph("", "", nodes.Text("default: "), nodes.literal(default, default))
+        meaning = [words(key.help)]
         if state_text(key):
-            meaning.append(_words(state_text(key), "state"))
-        return [names], [_words(kind_text(key.kind)), words if default else _words("default: none")], meaning
+            meaning.append(words(state_text(key), "state"))
+        return [names], [words(kind_text(key.kind)), value if default else words("default: none")], meaning
 
 
 class KafkaAliases(_Reference):
     """Properties of the Kafka client that have two names."""
 
     def run(self) -> list[nodes.Node]:
-        return [_table(("Name", "Other name"), (50, 50), [([_codes(one)], [_codes(two)]) for one, two in ALIASES])]
+        return [table(("Name", "Other name"), (50, 50), [([codes(one)], [codes(two)]) for one, two in ALIASES])]
 
 
 class KafkaDefaults(_Reference):
@@ -149,8 +152,8 @@ class KafkaDefaults(_Reference):
 
     def run(self) -> list[nodes.Node]:
         defaults = {**DEFAULTS, "enable.idempotence": "true"}
-        rows = [([_codes(name)], [_codes(value)]) for name, value in defaults.items()]
-        return [_table(("Property", "Value"), (60, 40), rows)]
+        rows = [([codes(name)], [codes(value)]) for name, value in defaults.items()]
+        return [table(("Property", "Value"), (60, 40), rows)]
 
 
 class OlderNames(_Reference):
@@ -163,7 +166,7 @@ class OlderNames(_Reference):
             for key in keys
             for older in key.older
         ]
-        return [_table(("Older name", "Name of today"), (50, 50), rows)]
+        return [table(("Older name", "Name of today"), (50, 50), rows)]
 
 
 class Metrics(_Reference):
@@ -175,12 +178,12 @@ class Metrics(_Reference):
 
     def _section(self, kind: str, families: Iterable[Family]) -> nodes.section:
         headings = ("Metric", "Labels", "Meaning")
-        return self.section(f"{kind}s".capitalize(), _table(headings, (46, 18, 36), map(self._metric, families)))
+        return self.section(f"{kind}s".capitalize(), table(headings, (46, 18, 36), map(self._metric, families)))
 
     def _metric(self, family: Family) -> Sequence[Cell]:
-        names = _codes(metric_name(family))
+        names = codes(metric_name(family))
         self.target("metric", "metric-" + nodes.make_id(metric_name(family)), [metric_name(family)], names)
-        return [names], [_codes(*family.labels) if family.labels else _words("none")], [_words(family.help)]
+        return [names], [codes(*family.labels) if family.labels else words("none")], [words(family.help)]
 
 
 def says(

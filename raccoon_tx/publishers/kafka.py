@@ -17,8 +17,10 @@ from raccoon_tx.delivery import Delivery
 from raccoon_tx.logs import Logger
 from raccoon_tx.model import Ack, Refused
 from raccoon_tx.publishers.accounts import Accounts
+from raccoon_tx.publishers.again import Again, is_fatal
 from raccoon_tx.publishers.reach import Reach
 from raccoon_tx.publishers.token import Report, Token
+from raccoon_tx.publishers.watchdog import LOOK_INTERVAL, Watchdog
 from raccoon_tx.publishers.words import draining, expired, failure, saturated, unavailable
 from raccoon_tx.report import Failure
 
@@ -30,8 +32,10 @@ IDLE_INTERVAL = 0.1
 RELAXED_INTERVAL = 0.02
 #: Least seconds between two producers.
 RENEWAL_INTERVAL = 1.0
-#: Seconds that a producer which has failed for good gets to report what it has.
+#: Seconds that a producer which is replaced gets to report what it has.
 DISMISSAL = 5.0
+#: Seconds after which a producer that has events and a broker, and delivers nothing, is replaced.
+WEDGED = 30.0
 
 
 class Producer(Protocol):
@@ -63,6 +67,7 @@ class KafkaPublisher(Service):
     :ivar rescued: somebody else keeps what has to be given up. :ivar capacity: messages that the producer holds.
     :ivar batches: that may wait for room in it. :ivar patience: seconds that each may wait.
     :ivar flush_interval: seconds between two looks at the producer while something is on its way.
+    :ivar wedged: seconds after which a producer is replaced that has events and a broker, and delivers nothing.
     :ivar watch: has a thread serve the delivery reports as they come; ``None`` leaves it to the `LoopingCall`.
     :ivar publish_timeout: seconds a batch may wait for its delivery reports.
     :ivar drain_timeout: seconds that waiting batches get at the stop. :ivar close_timeout: seconds that the events
@@ -83,6 +88,7 @@ class KafkaPublisher(Service):
     _close_timeout: float = 1.0
     _rescued: bool = False
     _watch: Watch | None = None
+    _wedged: float = WEDGED
     abandoned: dict[str, int] = field(factory=dict, init=False)
     _producer: Producer = field(init=False, repr=False)
     _flushing: LoopingCall = field(init=False, repr=False)
@@ -95,12 +101,17 @@ class KafkaPublisher(Service):
     _abandoning: bool = field(default=False, init=False)
     _hurried: bool = field(default=False, init=False)
     _broken: bool = field(default=False, init=False)
+    _renewing: bool = field(default=False, init=False)
+    _again: Again = field(init=False, repr=False)
+    _watchdog: Watchdog = field(init=False, repr=False)
     _renew_from: float = field(default=0.0, init=False)
 
     _log = Logger()
 
     def startService(self) -> None:
         super().startService()
+        self._again = Again(self._reports.append)
+        self._watchdog = Watchdog(self._wedged)
         self._begin()
         if self._watch is not None:
             self._flush_interval = max(self._flush_interval, RELAXED_INTERVAL)
@@ -227,54 +238,115 @@ class KafkaPublisher(Service):
         Never raises: a `LoopingCall` that raises stops for good.
         """
         try:
-            if self._broken and self._clock.seconds() >= self._renew_from:
-                self._renew()
+            if self._broken and not self._renewing and self._clock.seconds() >= self._renew_from:
+                self._renew("has failed for good")
             if self._sending_at_once:
                 # Unlike a poll, this makes librdkafka send what it holds back to fill its batches.
                 self._producer.flush(0)
             elif self._unwatch is None:
                 self._producer.poll(0)
             self.serve()
-            self._expire(self._clock.seconds())
+            now = self._clock.seconds()
+            self._expire(now)
+            if self._watchdog.suspects(now, bool(self._in_flight or self._overdue)):
+                self._suspect()
             if self._unwatch is None and not self._in_flight and not self._waiting:
                 self._flushing.interval = IDLE_INTERVAL
         except Exception:
             self._log.failure("the producer could not be flushed; trying again")
 
-    def _renew(self) -> None:
-        """Make another producer: one that has failed for good never takes anything again, nor delivers what it has."""
-        self._log.warn("the Kafka producer has failed for good; another one takes its place")
-        self._broken = False
-        dismissed = Deferred.fromCoroutine(self._dismiss(self._producer, self._unwatch))
-        dismissed.addErrback(lambda problem: self._log.failure("a failed producer could not be dismissed", problem))
+    def _suspect(self) -> None:
+        """Nothing was delivered for long. If there is a broker, that is the fault of the producer."""
+        if self._reach.away or self._broken or not self.running:
+            self._watchdog.rest()
+        else:
+            self._reach.confirm(self._replace_wedged)
+
+    def _replace_wedged(self) -> None:
+        if not self._broken and self._watchdog.suspects(self._clock.seconds() + LOOK_INTERVAL, True):
+            self._renew("delivers nothing although a broker answers")
+
+    def _renew(self, why: str) -> None:
+        """Make another producer: this one never takes anything again, or never delivers what it has."""
+        self._log.warn(
+            "the Kafka producer {why}; another one takes its place ({count} events were in it)",
+            why=why,
+            count=len(self._producer),
+        )
+        self._watchdog.replaced()
+        # Unless others keep the events, those that it has go first.
+        self._renewing = self._broken = not self._rescued
+        dismissed = self._dismiss(self._producer, self._unwatch)
         self._begin()
+        Deferred.fromCoroutine(dismissed).addErrback(self._dismissal_failed)
+
+    def _dismissal_failed(self, problem: Any) -> None:
+        self._log.failure("a producer could not be dismissed", problem)
+        self._renewing = self._broken = False
 
     async def _dismiss(self, producer: Producer, unwatch: Callable[[], Deferred[None]] | None) -> None:
-        """Have it report what it has as failed, then forget it. Some of that may be in Kafka all the same."""
+        """Have it report what it has as failed, then forget it, and produce that again. Some of it may be in Kafka all
+        the same."""
         producer.purge()
         limit = self._clock.seconds() + DISMISSAL
         while len(producer) and self._clock.seconds() < limit:
             if unwatch is None:
                 producer.poll(0)
             await pause(self._clock, RELAXED_INTERVAL)
+        del producer  # see `Watcher`
         if unwatch is not None:
             await unwatch()
+        if self._renewing:
+            await self._produce_again()
+
+    async def _produce_again(self) -> None:
+        self.serve()
+        self._again.sort()
+        count = len(self._again)
+        while self._again and not self._abandoning:
+            try:
+                self._again.produce(self._producer)
+            except BufferError:
+                pass
+            except KafkaException:
+                break  # fatal again: the next producer gets the rest
+            await pause(self._clock, RELAXED_INTERVAL)
+        self._log.info("{count} events were produced again", count=count - len(self._again))
+        self._renewing = False
+        self._broken = bool(self._again)
+        self.serve()
 
     def serve(self) -> None:
         """Take in the reports that have come, and let batches in that waited for room."""
         reports = self._reports
+        if reports:
+            self._watchdog.heard(*reports[0][1:])
         while reports:
             delivery, count, errors = reports.popleft()
             try:
                 if errors is not None:
-                    for each in errors:
-                        self._explain(delivery, *each)
-                delivery.settle(count)
+                    count -= self._take_back(delivery, errors)
+                if count:
+                    delivery.settle(count)
             except Exception:
                 self._log.failure("a delivery report could not be served")
         waiting = self._waiting
         while waiting and self._produce(waiting[0][1]):
             waiting.popleft()
+
+    def _take_back(self, delivery: Delivery, errors: list[tuple[Any, str, bytes]]) -> int:
+        """Explain what failed, but for what goes again. :return: how many events do."""
+        kept = start = 0
+        for each in errors:
+            place = None
+            if not self._rescued and not self._abandoning:
+                place = self._again.take(delivery, start, *each)
+            if place is None:
+                self._explain(delivery, *each)
+            else:
+                kept, start = kept + 1, place + 1
+                self._broken = self._broken or is_fatal(each[0])
+        return kept
 
     def _expire(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
@@ -348,9 +420,9 @@ class KafkaPublisher(Service):
             await self._abandon()
         self._flushing.stop()
         self._reach.stop()
+        del self._producer  # see `Watcher`
         if self._unwatch is not None:
             await self._unwatch()
-        del self._producer
 
     def _idle(self) -> bool:
         return not self._in_flight and not self._overdue
@@ -365,6 +437,7 @@ class KafkaPublisher(Service):
         self._abandoning = True
         self._hurried = False
         self._producer.purge()
+        self._reports.extend(self._again.give_up(KafkaError(KafkaError._PURGE_QUEUE)))
         await self._until(self._idle, 1.0)
         if self._rescued:
             return

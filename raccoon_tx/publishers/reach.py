@@ -40,6 +40,7 @@ class Reach:
     _source: Metadata | None = field(default=None, init=False, repr=False)
     _asking: bool = field(default=False, init=False)
     _again: Timer | None = field(default=None, init=False, repr=False)
+    _then: Callable[[], None] | None = field(default=None, init=False, repr=False)
 
     _log = Logger()
 
@@ -55,6 +56,11 @@ class Reach:
         elif error.fatal():
             self._log.error("the Kafka producer has failed for good: {error}", error=error.str())
 
+    def confirm(self, then: Callable[[], None]) -> None:
+        """Ask now, and call ``then`` if there is an answer."""
+        self._then = then
+        self._ask(TIMEOUT)
+
     def reached(self) -> None:
         """An event was delivered, which is as good as an answer."""
         self.heard = True
@@ -64,7 +70,7 @@ class Reach:
 
     def stop(self) -> None:
         """Ask no more. A question that is under way ends by itself."""
-        self._source = None
+        self._source = self._then = None
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -77,8 +83,11 @@ class Reach:
 
     def _heard(self, complaint: str) -> None:
         self._asking = False
+        then, self._then = self._then, None
         if not complaint:
             self.reached()
+            if then is not None and self._source is not None:
+                then()
         elif self._source is not None:
             if not self.away:
                 self.away = True

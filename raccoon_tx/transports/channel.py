@@ -236,11 +236,16 @@ class EventChannel(HTTPChannel):
             return False
         return bool(super().checkPersistence(request, version))
 
-    def drain(self) -> None:
-        """Finish the request that is under way, if there is one, and close."""
+    def expect_last(self) -> None:
+        """Close behind the request that is under way, or behind the next one; see `checkPersistence`."""
         if self.requests:
             self.persistent = False
             self.requests[0].responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def drain(self) -> None:
+        """Finish the request that is under way, if there is one, and close."""
+        if self.requests:
+            self.expect_last()
         else:
             self.loseConnection()
 

@@ -23,6 +23,9 @@ __all__ = ["EventSite", "HttpFront", "upgrade"]
 
 #: Connections that may wait to be accepted.
 BACKLOG = 4096
+#: Seconds in which a connection without a request may still bring one, before it is closed. A client that sends all the
+#: time then learns from an answer that it has to connect again, and loses no request that was on the wire.
+LAST_REQUEST = 0.3
 
 
 @define(eq=False)
@@ -90,7 +93,8 @@ class HttpFront(Service):
             await maybeDeferred(listening.stopListening)
         self._site.draining = True
         for channel in list(self._site.channels):
-            channel.drain()
+            channel.expect_last()
+        until = self._clock.seconds() + LAST_REQUEST
         sockets = list(self._sockets.open)
         step = self._drain_window / len(sockets) if sockets else 0.0
         start = self._clock.seconds()
@@ -99,16 +103,19 @@ class HttpFront(Service):
             if due > self._clock.seconds():
                 await self._pause(max(due - self._clock.seconds(), 0.01))
             socket.drain()
-        await self._until_all_left(self._finish_timeout)
+        finish = self._clock.seconds() + self._finish_timeout
+        await self._until_all_left(until)
+        for channel in list(self._site.channels):
+            channel.drain()
+        await self._until_all_left(finish)
         self._give_up()
-        await self._until_all_left(LAST_WORDS)
+        await self._until_all_left(self._clock.seconds() + LAST_WORDS)
         for socket in list(self._sockets.open):
             socket.abort()
         for channel in list(self._site.channels):
             channel.forceAbortClient()
 
-    async def _until_all_left(self, seconds: float) -> None:
-        limit = self._clock.seconds() + seconds
+    async def _until_all_left(self, limit: float) -> None:
         while (self._sockets.open or self._site.channels) and self._clock.seconds() < limit and not self._hurried:
             await deferLater(self._clock, 0.01)
 

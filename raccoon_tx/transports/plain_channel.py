@@ -183,7 +183,7 @@ class PlainChannel:
             first, self._kept = not self._kept, data
             if first:
                 self._wait(self._front.heads_due)
-        elif end == 3 or self._last or not self._open(data, end):
+        elif end == 3 or self._last or self._leaving or not self._open(data, end):
             self._to_stock(new)
 
     def _open(self, data: bytes, end: int) -> bool:
@@ -278,6 +278,10 @@ class PlainChannel:
 
     def writeConnectionLost(self) -> None:
         """Does not happen: we close both halves at once."""
+
+    def expect_last(self) -> None:
+        """Close behind the request that is under way, or behind the next one."""
+        self._leaving = True
 
     def drain(self) -> None:
         """Finish the request that is under way, if there is one, and close."""
