@@ -27,6 +27,7 @@ SUITE = "autobahntestsuite == 25.10.1"
 
 #: What the suite calls "protocol" and "large messages"; 12 and 13 are compressed messages.
 CASES = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*", "9.*")
+COMPRESSED = ("12.*", "13.*")
 
 #: Both ways in which a frame may be read: see `raccoon_tx.transports.frames`.
 WAYS = ("lane", "stock")
@@ -78,12 +79,13 @@ def suite(folder: Path) -> Path:
     return command
 
 
-def run(command: Path, way: str, cases: Iterable[str]) -> list[Group]:
-    """All cases against a server of their own."""
+def run(command: Path, way: str, cases: Iterable[str], compressed: bool = False) -> list[Group]:
+    """All cases against a server of their own. :param compressed: it takes compressed messages."""
+    also = {"server.websocket.compression": True} if compressed else {}
     with tempfile.TemporaryDirectory(prefix="autobahn-") as name:
         folder = Path(name)
         serving = (sys.executable, "-m", "faults.echo", way, "server")
-        with process(Topics("127.0.0.1:1"), 0, {"pythonpath": ROOT, **SETTINGS}, command=serving) as server:
+        with process(Topics("127.0.0.1:1"), 0, {"pythonpath": ROOT, **SETTINGS, **also}, command=serving) as server:
             spec = {
                 "outdir": str(folder),
                 "servers": [{"agent": way, "url": f"ws://{HOST}:{server.http}/api/v1/events"}],
@@ -132,12 +134,14 @@ def main() -> int:
     """:return: the exit status."""
     parser = argparse.ArgumentParser("python -m faults.autobahn", description=__doc__)
     parser.add_argument("--case", action="append", help=f"such as 6.*; may be repeated (default: {' '.join(CASES)})")
+    parser.add_argument("--compressed", action="store_true", help=f"{' and '.join(COMPRESSED)} instead: slow")
     parser.add_argument("--way", action="append", choices=WAYS, help="of reading frames (default: both)")
     parser.add_argument("--environment", type=Path, default=Path(ROOT, ".tox", "autobahn"), help="the suite's folder")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args()
     command = suite(options.environment)
-    found = {way: run(command, way, options.case or CASES) for way in options.way or WAYS}
+    cases = options.case or (COMPRESSED if options.compressed else CASES)
+    found = {way: run(command, way, cases, options.compressed) for way in options.way or WAYS}
     print("\n".join(table(found)))
     if options.json:
         kept = {way: {group.number: dict(group.verdicts) for group in groups} for way, groups in found.items()}
