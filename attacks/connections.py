@@ -116,7 +116,7 @@ def _come_back(many: int, processes: int, target: Target) -> None:
         crowd.again()
         target.notes["back after s"] = crowd.seconds
         target.notes["let in a s"] = round(crowd.up / crowd.seconds)
-        target.notes["tries that failed"] = crowd.lost - many
+        target.notes["tries that failed"] = crowd.lost
         require(crowd.up == many, f"{crowd.up} of {many} came back")
         _served(target)
     finally:
