@@ -197,6 +197,14 @@ class MetricSettings:
 
 
 @frozen(kw_only=True)
+class StatusSettings:
+    """The status page. :ivar host: empty for all interfaces. :ivar port: 0: there is none."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+@frozen(kw_only=True)
 class SpoolSettings:
     """The disk spool. :ivar path: of its folder; empty: there is none. :ivar max_bytes: it may hold. :ivar min_free:
     bytes of the disk to leave to others."""
@@ -247,4 +255,5 @@ class Settings:
     cors: CorsSettings = field(factory=CorsSettings)
     tls: TlsSettings = field(factory=TlsSettings)
     metrics: MetricSettings = field(factory=MetricSettings)
+    status: StatusSettings = field(factory=StatusSettings)
     spool: SpoolSettings = field(factory=SpoolSettings)

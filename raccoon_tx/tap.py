@@ -16,6 +16,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.threads import deferToThreadPool
 
 from raccoon_tx import logs
+from raccoon_tx._version import __version__
 from raccoon_tx.codec import protobuf
 from raccoon_tx.dedup import Guids
 from raccoon_tx.descriptors import fitted, is_default, raise_limit
@@ -25,8 +26,9 @@ from raccoon_tx.metrics.counts import Counts, Histogram, SampledHistogram
 from raccoon_tx.metrics.exposition import Exposition
 from raccoon_tx.metrics.families import Families
 from raccoon_tx.metrics.kafka_statistics import KafkaStatistics
-from raccoon_tx.metrics.prometheus import PrometheusExporter, Snapshot
+from raccoon_tx.metrics.prometheus import PrometheusExporter, SiteService, Snapshot
 from raccoon_tx.metrics.statsd import Snapshots, StatsdExporter
+from raccoon_tx.metrics.status import Status
 from raccoon_tx.model import Outcome
 from raccoon_tx.options import Options
 from raccoon_tx.process import UnderTwistd, or_exit, tell_status
@@ -170,11 +172,6 @@ def build_all(settings: Settings, reactor: Any, relayed: bool, lane: bool = True
     :param relayed: log lines of workers have to come through this process. :param lane: as `build` has it.
     :raises: as `build`.
     """
-    if api_implementation.Type() == "python":
-        _log.warn(
-            "protobuf has no compiled runtime here: batches cost many times more; install a protobuf wheel for this "
-            "machine, or unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
-        )
     fitting, said = fitted(settings, raise_limit())
     if said:
         (_log.info if is_default(settings) else _log.warn)("{text}", text=said)
@@ -229,7 +226,7 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
         elsewhere,
     )
     certificates = Certificates(settings.tls) if settings.tls.certificate else None
-    http, keepalive = _http(
+    http, keepalive, health = _http(
         settings, reactor, ingest, counts, publisher, spool, certificates, for_connection, lane, shared
     )
     grpc_health = GrpcHealth(SERVICES, lambda: not http.stopping and publisher.state[0], reactor)
@@ -248,6 +245,7 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
     if shared is None:
         families = Families(counts, reactor.seconds, settings.metrics.sample_interval)
         rooms += exporters(settings.metrics, reactor, families.snapshot, families)
+        rooms += status_page(settings, reactor, families.snapshot, health.states)
         rooms += watchdogs(reactor)
     return Server(settings, Parts(http, grpc, publisher, broker, routes, rate_limit, certificates, counts), rooms)
 
@@ -272,7 +270,7 @@ def _http(
     guids: Callable[[], Guids | None],
     lane: bool,
     shared: Shared | None,
-) -> tuple[HttpFront, KeepAlive]:
+) -> tuple[HttpFront, KeepAlive, Health]:
     identity, websocket = settings.identity, settings.websocket
     keepalive = KeepAlive(reactor, websocket.ping_interval, websocket.pong_wait)
     sockets = EventSocketFactory(
@@ -339,7 +337,7 @@ def _http(
         shared=shared is not None,
         first=FrontFactory(site, sockets, heads, ingest.submit, reactor) if lane else None,
     )
-    return http, keepalive
+    return http, keepalive, health
 
 
 def _listening(http: HttpFront) -> Part:
@@ -405,6 +403,32 @@ def exporters(
         exposition = Exposition(processes)
         found.append(PrometheusExporter(listen, reactor, settings.path, snapshot, in_thread, exposition))
     return found
+
+
+def status_page(
+    settings: Settings,
+    reactor: Any,
+    snapshot: Snapshot,
+    parts: Callable[[], Mapping[str, Any]] | None = None,
+) -> list[Service]:
+    """The status page, if there is to be one.
+
+    :param snapshot: has the metrics. :param parts: how the parts of the server are, where it is one process.
+    """
+    if not settings.status.port:
+        return []
+    host, began = settings.status.host, reactor.seconds()
+
+    def about() -> Mapping[str, Any]:
+        return {
+            "version": __version__,
+            "uptime_seconds": round(reactor.seconds() - began, 1),
+            "workers": settings.workers,
+            "parts": parts() if parts is not None else None,
+        }
+
+    listen = partial(listen_tcp, reactor, host, settings.status.port, backlog=SCRAPERS, what="status")
+    return [SiteService(listen, reactor, Status(snapshot, _in_thread(reactor), reactor.seconds, about, host))]
 
 
 def makeService(options: Options, reactor: Any = None, lane: bool = True) -> MultiService:

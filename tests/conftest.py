@@ -40,15 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="command line of the program of contract section 14 (default: --server-command without `server`, or this "
         "checkout's)",
     )
-    parser.addoption(
-        "--later",
-        action="store_true",
-        help="also the conformance tests of what is still to be built: workers, the status page",
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "later: of a feature that is still to be built, so runs only with --later")
     config.addinivalue_line("markers", "broker: runs against whatever --broker says")
     config.addinivalue_line("markers", "kafka: needs a real Apache Kafka node, so runs only with --broker=kafka")
 
@@ -63,8 +57,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("broker")
         if "kafka_node" in wanted:
             item.add_marker("kafka")
-    if not config.getoption("--later"):
-        deselect(config, items, "later")
     if config.getoption("--broker") != "kafka":
         deselect(config, items, "kafka")
 

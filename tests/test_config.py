@@ -275,13 +275,6 @@ class WarningTests(Case):
         (warning,) = self.load(environ={**MINIMAL, "SERVER_WEBSOCKET_PONG_WAIT_INTERVAL": "1"}).warnings
         self.assertIn("did you mean SERVER_WEBSOCKET_PONG_WAIT_INTERVAL_MS?", warning)
 
-    def test_pending(self) -> None:
-        """A setting whose feature does not exist yet says so, unless it is set to what holds anyway."""
-        self.assertEqual(
-            self.load({"server.status.port": "7"}).warnings,
-            ["SERVER_STATUS_PORT (--server.status.port) has no effect yet"],
-        )
-
     def test_ignored(self) -> None:
         """What is accepted for the sake of older configurations is accepted in silence."""
         environ = {

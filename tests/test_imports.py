@@ -28,6 +28,7 @@ PLAIN = {
     "metrics.names",
     "metrics.families",
     "metrics.exposition",
+    "metrics.view",
     "metrics.statsd_lines",
     "metrics.kafka_statistics",
     "publishers.accounts",

@@ -274,15 +274,6 @@ class KeyTests(SynchronousTestCase):
             self.assertEqual(isinstance(key.default, bool), key.kind is BOOL, key.name)
             self.assertEqual(isinstance(key.default, tuple), key.kind.many, key.name)
 
-    def test_pending(self) -> None:
-        """What does nothing yet is marked, what works is not."""
-        pending = {key.name for key in KEYS if key.pending}
-        for name in ("server.status.port", "server.status.host"):
-            self.assertIn(name, pending)
-        for name in ("server.require_id", "server.max_events", "server.cors.enabled", "log.format", "spool.path"):
-            self.assertNotIn(name, pending)
-        self.assertFalse([key.name for key in KEYS if key.pending and key.ignored])
-
     def test_help(self) -> None:
         """Each setting says in one line what it does."""
         for section, keys in SECTIONS.items():

@@ -56,8 +56,6 @@ def default_text(key: Key) -> str:
 
 def state_text(key: Key) -> str:
     """Why a setting does nothing, if it does nothing."""
-    if key.pending:
-        return "no effect yet"
     return "accepted, without effect" if key.ignored else ""
 
 

@@ -25,6 +25,7 @@ from raccoon_tx.settings import (
     RoutingSettings,
     Settings,
     SpoolSettings,
+    StatusSettings,
     StopSettings,
     TlsSettings,
     WebSocketSettings,
@@ -154,6 +155,7 @@ def assemble(values: Mapping[str, Value], properties: Mapping[str, str]) -> Sett
             sample_interval=of.seconds("metric.runtime_stats_record_interval_ms"),
             max_label_values=of.number("metric.max_label_values"),
         ),
+        status=StatusSettings(host=of.text("server.status.host"), port=of.number("server.status.port")),
         spool=SpoolSettings(
             path=of.text("spool.path"),
             max_bytes=of.number("spool.max_bytes"),

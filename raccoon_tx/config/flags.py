@@ -98,8 +98,6 @@ def describe(key: Key) -> str:
     default = ",".join(key.default) if isinstance(key.default, tuple) else str(key.default)
     if default:
         text += f" [default: {default.lower() if key.kind is BOOL else default}]"
-    if key.pending:
-        text += " (no effect yet)"
     return text + " (accepted, without effect)" if key.ignored else text
 
 

@@ -32,15 +32,14 @@ class Key:
     """One setting.
 
     :ivar name: in the file, dotted. :ivar help: one line.
-    :ivar pending: its feature does not exist yet. :ivar ignored: accepted, and without effect for good or as long as
-        another setting does not ask for it. :ivar older: names that it had in the file.
+    :ivar ignored: accepted, and without effect for good or as long as another setting does not ask for it.
+    :ivar older: names that it had in the file.
     """
 
     name: str
     kind: Kind
     default: Value
     help: str
-    pending: bool = field(default=False, kw_only=True)
     ignored: bool = field(default=False, kw_only=True)
     older: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -161,8 +160,8 @@ SECTIONS = {
         Key("server.drain_delay_ms", kinds.MILLISECONDS_OR_NONE, 0, "time to go on serving at a stop"),
         Key("server.drain_window_ms", kinds.MILLISECONDS_OR_NONE, 2000, "time over which WebSockets are closed"),
         Key("server.workers", COUNT, 1, "processes that share the ports"),
-        Key("server.status.host", TEXT, "127.0.0.1", "address of the status page", pending=True),
-        Key("server.status.port", PORT, 0, "port of the status page; 0 for none", pending=True),
+        Key("server.status.host", TEXT, "127.0.0.1", "address of the status page; empty for all interfaces"),
+        Key("server.status.port", PORT, 0, "port of the status page; 0 for none"),
     ),
     "Limits, duplicates, TLS": (
         Key("server.rate_limit.events_per_second", kinds.COUNT_OR_NONE, 0, "of one identity; 0 for any"),

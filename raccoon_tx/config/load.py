@@ -164,9 +164,7 @@ class _Draft:
     def read_values(self) -> None:
         """Check each value, and what several of them say together."""
         for key in KEYS:
-            given = self.values[key.name] = self._read(key)
-            if key.pending and given.value != key.default:
-                self.warnings.append(f"{key.title} has no effect yet")
+            self.values[key.name] = self._read(key)
         header = self.values[_ID_HEADER.name]
         if not header.value and header.source and self.complete:
             self.mistakes.append(f"{_ID_HEADER.title} is required")

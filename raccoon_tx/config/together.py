@@ -14,7 +14,7 @@ from raccoon_tx.config.kinds import Value, is_topic, shown
 from raccoon_tx.model import Ack
 from raccoon_tx.settings import LONGEST_AGE
 
-_PORTS = ("server.websocket.port", "server.grpc.port", "metric.prometheus.port")
+_PORTS = ("server.websocket.port", "server.grpc.port", "metric.prometheus.port", "server.status.port")
 
 
 def _title(name: str) -> str:

@@ -174,26 +174,18 @@ def _rendered(exposition: Exposition, families: Sequence[Family]) -> tuple[bytes
     return text, gzip.compress(text, 4)
 
 
-@define(eq=False)
-class PrometheusExporter(Service):
-    """Listens. It comes last in the pipeline, so that the end of everything else can be seen.
+class SiteService(Service):
+    """Listens on a port with one resource. It comes last in the pipeline, so that the end of everything else can be
+    seen.
 
-    :ivar listen: takes the port for a factory, and returns an ``IListeningPort``. :ivar clock: the reactor.
-    :ivar path: of the metrics; see `Metrics` for the others. :ivar port: that is listened on, once the service has
-        started.
+    :ivar port: that is listened on, once the service has started.
     """
 
-    _listen: Callable[[MetricsSite], Any]
-    _clock: Clock
-    _path: str
-    _snapshot: Snapshot
-    _in_thread: Callable[..., Deferred[Any]]
-    _exposition: Exposition = field(factory=Exposition)
-    _site: MetricsSite = field(init=False, repr=False)
-    _listening: Any = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._site = MetricsSite(Metrics(self._path, self._snapshot, self._in_thread, self._exposition), self._clock)
+    def __init__(self, listen: Callable[[MetricsSite], Any], clock: Clock, resource: Resource) -> None:
+        """:param listen: takes the port for a factory, and returns an ``IListeningPort``. :param clock: the reactor."""
+        self._listen = listen
+        self._site = MetricsSite(resource, clock)
+        self._listening: Any = None
 
     @property
     def port(self) -> int:
@@ -222,3 +214,18 @@ class PrometheusExporter(Service):
             await maybeDeferred(listening.stopListening)
         for channel in list(self._site.channels):
             channel.loseConnection()
+
+
+class PrometheusExporter(SiteService):
+    """What Prometheus scrapes. For the parameters see `SiteService` and `Metrics`."""
+
+    def __init__(
+        self,
+        listen: Callable[[MetricsSite], Any],
+        clock: Clock,
+        path: str,
+        snapshot: Snapshot,
+        in_thread: Callable[..., Deferred[Any]],
+        exposition: Exposition | None = None,
+    ) -> None:
+        super().__init__(listen, clock, Metrics(path, snapshot, in_thread, exposition or Exposition()))

@@ -85,6 +85,16 @@ def lines(found: View, url: str) -> list[str]:
         half, most = (value * 1000 for value in found.latency)
         shown.append(f"delivery     {half:>12,.1f} ms p50     {most:,.1f} ms p99")
     shown.append(f"queue        {found.waiting:>12,.0f} batches wait for room, {found.in_flight:,.0f} are on their way")
+    if found.spool is not None:
+        text = (
+            f"spool        {found.spool.batches:>12,.0f} batches, {found.spool.size / 1e6:,.1f} MB, "
+            f"the oldest {found.spool.oldest:,.0f} s old"
+        )
+        if found.spool.dead:
+            text += f", {found.spool.dead:,.0f} given up"
+        shown.append(
+            paint(text if found.spool.usable else f"{text}; it takes nothing", "" if found.spool.usable else "red")
+        )
     if found.duplicates:
         shown.append(f"duplicates   {found.duplicates:>12,.1f} batches/s")
     shown.append(f"connections  {sum(found.connections.values()):>12,.0f} WebSockets")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from attrs import field, frozen
 
@@ -23,12 +24,14 @@ class Health:
 
     parts: Mapping[str, Callable[[], Part]]
 
+    def states(self) -> dict[str, dict[str, Any]]:
+        """How each part is now."""
+        asked = {name: ask() for name, ask in self.parts.items()}
+        return {name: {"ok": part.ok, "state": part.state, **part.figures} for name, part in asked.items()}
+
     def report(self) -> tuple[bool, bytes]:
         """Whether an event can be taken now, and a JSON object that names each part and its state."""
-        states = {name: ask() for name, ask in self.parts.items()}
-        ready = all(part.ok for part in states.values())
-        body = {
-            "status": "ready" if ready else "not ready",
-            "parts": {name: {"ok": part.ok, "state": part.state, **part.figures} for name, part in states.items()},
-        }
+        states = self.states()
+        ready = all(part["ok"] for part in states.values())
+        body = {"status": "ready" if ready else "not ready", "parts": states}
         return ready, json.dumps(body).encode() + b"\n"

@@ -14,7 +14,7 @@ from raccoon_tx.pipeline import Pipeline
 from raccoon_tx.publishers.embedded import EmbeddedBroker
 from raccoon_tx.server import announce
 from raccoon_tx.settings import Settings
-from raccoon_tx.tap import EVERYBODY, exporters
+from raccoon_tx.tap import EVERYBODY, exporters, status_page
 from raccoon_tx.transports.admission import Admission
 from raccoon_tx.transports.connections import Connections
 from raccoon_tx.transports.tls import Certificates
@@ -100,5 +100,6 @@ def build(settings: Settings, reactor: Any, relayed: bool) -> Workers:
         rooms.append(broker)
     snapshot: Any = crew.collector.snapshot
     rooms += exporters(settings.metrics, reactor, snapshot, WithObservations(crew.collector), crew.pids)
+    rooms += status_page(settings, reactor, snapshot)
     rooms += systemd.watchdogs(reactor)
     return Workers(settings, crew, rooms)

@@ -106,7 +106,6 @@ def test_s15_1_workers(farm: Farm) -> None:
         assert len(children) >= 1
 
 
-@pytest.mark.later
 def test_s15_4_status_page(farm: Farm) -> None:
     """There is a status page, if it was asked for."""
     (port,) = free_ports(1)

@@ -82,7 +82,7 @@ def test_file(broker: str, tmp_path: Path) -> None:
 
 
 @both_commands
-@pytest.mark.parametrize("which", ["server.websocket.port", "server.grpc.port"])
+@pytest.mark.parametrize("which", ["server.websocket.port", "server.grpc.port", "server.status.port"])
 def test_taken_port(command: tuple[str, ...], which: str) -> None:
     """A port that is taken ends the start with 2 and one line that names it."""
     with taken_port() as port:
@@ -93,7 +93,7 @@ def test_taken_port(command: tuple[str, ...], which: str) -> None:
     lines = [line for line in printed.splitlines() if "cannot listen" in line]
     assert len(lines) == 1
     assert f"{port}: Address already in use" in lines[0]
-    assert ("gRPC" if "grpc" in which else "HTTP") in lines[0]
+    assert {"grpc": "gRPC", "websocket": "HTTP", "status": "status"}[which.split(".")[1]] in lines[0]
     assert "Traceback" not in printed
     assert "is ready" not in printed
 
