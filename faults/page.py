@@ -23,7 +23,8 @@ _BEGIN = """\
 # Reliability
 
 What is promised, how it is tried, and what came of it. This page was written by `python -m faults --long --seed {seed}`
-and what is beside it in `tox -e reliability`, on {date}{parts}: Apache Kafka {kafka}, Python {python}, {packages}, {cores} cores, {system}.
+and what is beside it in `tox -e reliability`, on {date}{parts}: Apache Kafka {kafka}, Python {python}, {packages},
+{cores} cores, {system}.
 
 ## The promise
 
