@@ -31,6 +31,10 @@ const DEFAULTS = {
 const BEACONS = 60 << 10;
 // Bytes of an event beside its type and its base64.
 const OVERHEAD = 40;
+// Milliseconds that a server may tell us to stay away; timers cannot wait for weeks.
+const LONGEST_ADVICE = 300000;
+// Of a gateway, say: come back later. Its other refusals are for good.
+const PASSING = [408, 425, 429];
 
 const base64 = (bytes) => {
   let binary = "";
@@ -152,8 +156,7 @@ export class Raccoon {
     const { batchAge, inFlight, answerTimeout } = this.#options;
     const now = Date.now();
     if (this.#open.length && now >= this.#openSince + batchAge) this.#closeBatch();
-    const first = this.#sent.values().next().value;
-    if (first && now >= first.due && this.#socket) this.#lost(this.#socket, false);
+    if (this.#socket && now >= this.#firstSent(this.#socket)?.due) this.#lost(this.#socket, false);
     if (this.#ready.length && now >= this.#pause) {
       const byFetch = this.transport === "fetch";
       if (!byFetch && !this.#socket) this.#connect();
@@ -162,6 +165,7 @@ export class Raccoon {
         this.#ready = this.#ready.filter((batch) => !due.includes(batch));
         for (const batch of due) {
           batch.due = now + answerTimeout;
+          batch.socket = byFetch ? null : this.#socket;
           this.#sent.set(batch.guid, batch);
           if (byFetch) this.#post(batch);
           else this.#socket.send(this.#body(batch));
@@ -171,11 +175,17 @@ export class Raccoon {
     this.#wake(now);
   }
 
+  // The oldest batch that this connection carries. By fetch each looks after itself.
+  #firstSent(socket) {
+    for (const batch of this.#sent.values()) if (batch.socket === socket) return batch;
+  }
+
   #wake(now) {
     clearTimeout(this.#timer);
     const times = [];
     if (this.#open.length) times.push(this.#openSince + this.#options.batchAge);
-    if (this.#sent.size) times.push(this.#sent.values().next().value.due);
+    const first = this.#socket && this.#firstSent(this.#socket);
+    if (first) times.push(first.due);
     const canSend = this.transport === "fetch" || !this.#socket || this.#socket.readyState === 1;
     if (canSend && this.#sent.size < this.#options.inFlight) {
       times.push(...this.#ready.map((batch) => Math.max(batch.due, this.#pause)));
@@ -192,16 +202,27 @@ export class Raccoon {
     if (id) protocols.push("raccoon.id." + base64url(id));
     if (group) protocols.push("raccoon.group." + base64url(group));
     let refused = true; // until the server has answered something
-    const socket = (this.#socket = new WebSocket(url, protocols));
+    let socket;
+    try {
+      socket = this.#socket = new WebSocket(url, protocols);
+    } catch {
+      this.#noSocketUntil = Date.now() + socketAgainAfter; // not allowed here
+      return;
+    }
     const late = setTimeout(() => socket.close(), answerTimeout);
     socket.onopen = () => {
       clearTimeout(late);
       this.#pump();
     };
     socket.onmessage = (message) => {
-      const answer = JSON.parse(message.data);
-      if (answer.data?.req_guid) refused = false;
-      if (answer.data?.req_guid && this.#socket === socket) this.#answered(answer.data.req_guid, answer);
+      let answer;
+      try {
+        answer = JSON.parse(message.data);
+      } catch {
+        return socket.close(); // not a server of ours
+      }
+      if (answer?.data?.req_guid) refused = false;
+      if (answer?.data?.req_guid && this.#socket === socket) this.#answered(answer.data.req_guid, answer);
     };
     socket.onclose = () => {
       clearTimeout(late);
@@ -210,14 +231,19 @@ export class Raccoon {
       this.#lost(socket, refused);
       this.#pump();
     };
+    // Where the policy of the page forbids it, Chromium says no more than this.
+    socket.onerror = () => socket.readyState === 3 && socket.onclose();
   }
 
   // What the connection carried may have arrived: it goes again, under the same guids.
   #lost(socket, refused) {
     this.#socket = null;
     socket.close();
-    for (const batch of this.#sent.values()) this.#again(batch, 0);
-    this.#sent.clear();
+    for (const [guid, batch] of this.#sent) {
+      if (batch.socket !== socket) continue;
+      this.#sent.delete(guid);
+      this.#again(batch, 0);
+    }
     if (!refused) this.#pause = Date.now() + this.#wait(++this.#losses);
   }
 
@@ -226,20 +252,30 @@ export class Raccoon {
     const headers = { "Content-Type": "application/json" };
     if (id) headers[idHeader] = id;
     if (group) headers[groupHeader] = group;
+    let advice = 0;
+    let answer;
     try {
       const signal = AbortSignal.timeout(answerTimeout);
       const response = await fetch(this.#url, { method: "POST", headers, body: this.#body(batch), signal });
-      const answer = await response.json();
-      if (response.ok !== (answer.code === 1)) throw new Error(`HTTP status ${response.status}`);
-      if (!answer.data) answer.data = { retry_after_ms: 1000 * response.headers.get("Retry-After") };
-      this.#answered(batch.guid, answer);
+      const { ok, status } = response;
+      advice = 1000 * response.headers.get("Retry-After") || 0;
+      answer = await response.json().catch(() => null);
+      if (!answer?.code || ok !== (answer.code === 1)) answer = null; // a gateway's
+      else if (!answer.data) answer.data = { retry_after_ms: advice };
+      if (!answer && status >= 400 && status < 500 && !PASSING.includes(status)) {
+        answer = { code: 2, reason: `HTTP status ${status}`, data: {} };
+      }
     } catch {
-      if (this.#sent.get(batch.guid) !== batch) return;
-      this.#sent.delete(batch.guid);
-      this.#again(batch, 0);
-      if (Date.now() >= this.#pause) this.#pause = Date.now() + this.#wait(++this.#losses);
-      this.#pump();
+      // no answer at all
     }
+    if (this.#sent.get(batch.guid) !== batch) return;
+    if (answer) return this.#answered(batch.guid, answer);
+    this.#sent.delete(batch.guid);
+    this.#again(batch, 0);
+    // The server is away, so that it was not the WebSocket that was refused.
+    this.#noSocketUntil = 0;
+    if (Date.now() >= this.#pause) this.#pause = Date.now() + Math.max(this.#wait(++this.#losses), this.#heed(advice));
+    this.#pump();
   }
 
   #answered(guid, { code, reason = "", data }) {
@@ -259,7 +295,7 @@ export class Raccoon {
       let left = code > 2 ? [] : others;
       if (again) left = code > 2 ? failed : batch.entries;
       else this.#reject(failed, reason);
-      if (+data.retry_after_ms) this.#pause = Date.now() + data.retry_after_ms * (1 + Math.random() / 2);
+      if (+data.retry_after_ms) this.#pause = Date.now() + this.#heed(+data.retry_after_ms);
       // Under the old guid the rest of a batch would be taken for a duplicate.
       if (left.length < batch.entries.length) Object.assign(batch, { guid: newGuid(), entries: left });
       if (left.length) this.#again(batch, again && !+data.retry_after_ms ? this.#wait(++batch.tries) : 0);
@@ -290,6 +326,11 @@ export class Raccoon {
   #wait(failures) {
     const { backoff, longestBackoff } = this.#options;
     return Math.min(longestBackoff, backoff * 2 ** Math.min(failures - 1, 16)) * (0.5 + Math.random() / 2);
+  }
+
+  // Not before it was advised, and not all pages at once.
+  #heed(advice) {
+    return Math.min(advice, LONGEST_ADVICE) * (1 + Math.random() / 2);
   }
 
   // The page goes: whatever has no answer goes by beacon, in the order of its batches. There is no answer to a beacon,

@@ -142,7 +142,7 @@ def test_server_comes_back(tab: Tab, origin: str) -> None:
     """Events wait for a server that is away; none is lost, and with dedup none is there twice."""
     dedup = {"server.batch.dedup.in.connection.enabled": True}
     with server(origin, **dedup) as running:
-        tab.run(make(running, longestBackoff=50, socketAgainAfter=0))
+        tab.run(make(running, longestBackoff=50))
         assert tab.run(f"{SEND}('page', ['0'])")[1:] == [1, 0, 0]
         running.stop()
         tab.run("for (const value of '123') raccoon.send('page', value); 0")
