@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -178,8 +179,8 @@ def test_backoff(browser: Chromium) -> None:
         send(tab, "page", ["0"])
         shares = []
         for failures in range(1, 8):
-            eventually(lambda: tab.run("tried.filter((each) => each === 'fetch failed').length") == failures)
-            eventually(lambda: tab.run("clock.timers.size") == 1)
+            failed = f"tried.filter((each) => each === 'fetch failed').length === {failures}"
+            eventually(partial(tab.run, f"{failed} && clock.timers.size === 1"))
             longest = min(8000, 1000 * 2 ** (failures - 1))
             shares.append(tab.run("clock.wait()") / longest)
             assert 0.5 <= shares[-1] <= 1.0
@@ -273,11 +274,11 @@ def test_gateway_that_refuses(browser: Chromium) -> None:
 def test_blocked_by_policy(browser: Chromium) -> None:
     """A page whose policy has no room for WebSockets sends by ``fetch``."""
     policy = '<meta http-equiv="Content-Security-Policy" content="connect-src http:">'
-    with page(browser, PAGE.replace("<script", f"{policy}<script", 1)) as (tab, origin):
-        with TestServer({**SETTINGS, "server.cors.allowed.origin": origin}) as server:
-            make(tab, server.http_url)
-            assert send_all(tab, "page", ["0", "1"]) == ["fetch", 2, 0, 0]
-            assert sorted(server.values("page", 2)) == [b"0", b"1"]
+    strict = page(browser, PAGE.replace("<script", f"{policy}<script", 1))
+    with strict as (tab, origin), TestServer({**SETTINGS, "server.cors.allowed.origin": origin}) as server:
+        make(tab, server.http_url)
+        assert send_all(tab, "page", ["0", "1"]) == ["fetch", 2, 0, 0]
+        assert sorted(server.values("page", 2)) == [b"0", b"1"]
 
 
 def test_constructor_that_throws(browser: Chromium) -> None:
@@ -316,8 +317,10 @@ def test_part_of_a_batch(browser: Chromium) -> None:
         settings = {**SETTINGS, **DEDUP, "server.cors.allowed.origin": origin}
         with TestServer(settings) as server:
             make(tab, server.http_url, batchAge=600000)
-            tab.run("window.sent = []; const send = Plain.prototype.send;"
-                    "Plain.prototype.send = function (text) { sent.push(JSON.parse(text)); send.call(this, text); }; 0")  # fmt: skip
+            tab.run(
+                "window.sent = []; const send = Plain.prototype.send;"
+                "Plain.prototype.send = function (text) { sent.push(JSON.parse(text)); send.call(this, text); }; 0"
+            )
             send(tab, "page", ["0", "1"])
             send(tab, "not a topic", ["x"])
             assert send_all(tab, "page", ["2"]) == ["websocket", 3, 1, 0]
