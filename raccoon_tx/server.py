@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -28,7 +31,8 @@ _log = Logger()
 
 @frozen
 class Parts:
-    """What others want to ask after the start. :ivar broker: only with the embedded publisher."""
+    """What others want to ask after the start. :ivar broker: only with the embedded publisher. :ivar states: how each
+    part is, as ``/readyz`` has it."""
 
     http: HttpFront
     grpc: GrpcFront
@@ -38,6 +42,7 @@ class Parts:
     rate_limit: RateLimit
     certificates: Certificates | None
     counts: Counts
+    states: Callable[[], Mapping[str, Mapping[str, Any]]]
 
 
 class Server(Pipeline):

@@ -247,7 +247,8 @@ def build(settings: Settings, reactor: Any, lane: bool = True, shared: Shared | 
         rooms += exporters(settings.metrics, reactor, families.snapshot, families)
         rooms += status_page(settings, reactor, families.snapshot, health.states)
         rooms += watchdogs(reactor)
-    return Server(settings, Parts(http, grpc, publisher, broker, routes, rate_limit, certificates, counts), rooms)
+    parts = Parts(http, grpc, publisher, broker, routes, rate_limit, certificates, counts, health.states)
+    return Server(settings, parts, rooms)
 
 
 def _guids(settings: DedupSettings, now: Callable[[], float]) -> tuple[Guids | None, Callable[[], Guids | None]]:
@@ -409,11 +410,11 @@ def status_page(
     settings: Settings,
     reactor: Any,
     snapshot: Snapshot,
-    parts: Callable[[], Mapping[str, Any]] | None = None,
+    parts: Callable[[], Mapping[str, Any]],
 ) -> list[Service]:
     """The status page, if there is to be one.
 
-    :param snapshot: has the metrics. :param parts: how the parts of the server are, where it is one process.
+    :param snapshot: has the metrics. :param parts: how the parts of the server are.
     """
     if not settings.status.port:
         return []
@@ -424,7 +425,7 @@ def status_page(
             "version": __version__,
             "uptime_seconds": round(reactor.seconds() - began, 1),
             "workers": settings.workers,
-            "parts": parts() if parts is not None else None,
+            "parts": parts(),
         }
 
     listen = partial(listen_tcp, reactor, host, settings.status.port, backlog=SCRAPERS, what="status")

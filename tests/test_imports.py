@@ -57,6 +57,7 @@ PLAIN = {
     "workers.memory",
     "workers.remote",
     "workers.merge",
+    "workers.states",
     "workers.backoff",
     "workers.ports",
     "transports.identity",

@@ -12,12 +12,13 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from raccoon_tx.metrics.counts import Counts
 from raccoon_tx.metrics.exposition import Exposition
 from raccoon_tx.metrics.families import Families
 from raccoon_tx.metrics.names import Family
 from raccoon_tx.metrics.prometheus import MetricsSite
 from raccoon_tx.metrics.status import FRESH, PAGE, POLICY, STALE, Status, is_ours
-from raccoon_tx.metrics.view import of_families
+from raccoon_tx.metrics.view import MOST, of_families, view
 from raccoon_tx.tools.metrics import read
 from tests.test_prometheus import Answer, Browser
 from tests.traffic import Threads, known_traffic
@@ -41,6 +42,17 @@ class ViewTests(SynchronousTestCase):
             found = scraped.samples.get(name) or scraped.samples[f"{name}_total"]
             self.assertCountEqual(map(by_number, samples), map(by_number, found), name)
         self.assertIn("batch_processing_latency_milliseconds_bucket", looked.samples)
+
+    def test_many_groups(self) -> None:
+        """The groups with the most WebSockets are shown, and all are counted."""
+        counts = Counts("kafka", MOST + 50)
+        for number in range(MOST + 10):
+            counts.group(f"g{number}").open = number
+        scrape = of_families(Families(counts, lambda: 0.0, 10.0).snapshot(), 0.0)
+        found = view(scrape, scrape)
+        self.assertEqual(len(found.connections), MOST)
+        self.assertEqual(next(iter(found.connections.items())), (f"g{MOST + 9}", MOST + 9))
+        self.assertEqual(found.sockets, sum(range(MOST + 10)))
 
 
 class NameTests(SynchronousTestCase):
@@ -118,6 +130,7 @@ class StatusTests(SynchronousTestCase):
             headers = self.ask(path).headers
             self.assertEqual(headers["cache-control"], "no-store")
             self.assertEqual(headers["x-content-type-options"], "nosniff")
+            self.assertEqual(headers["cross-origin-resource-policy"], "same-origin")
             self.assertNotIn("server", headers)
 
     def test_rates(self) -> None:

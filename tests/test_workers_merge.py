@@ -13,6 +13,7 @@ from raccoon_tx.metrics.names import Buckets, Observed
 from raccoon_tx.workers.collect import TIMEOUT, Collector, WithObservations
 from raccoon_tx.workers.merge import Totals
 from raccoon_tx.workers.messages import Counted, Message, Observation, Sample, Scrape, to_samples
+from raccoon_tx.workers.states import together
 
 READ = "batches_read_total"
 TOOK = "batch_processing_latency_milliseconds"
@@ -128,7 +129,8 @@ class CollectorTests(SynchronousTestCase):
         scrape = source.asked[-1]
         assert isinstance(scrape, Scrape)
         samples = snapshot(counts(source.number, read, 0, 1))
-        self.collector.heard(source, Counted(scrape.number, samples, observations or []))
+        states = {"publisher": (True, f"state {source.number}")}
+        self.collector.heard(source, Counted(scrape.number, samples, observations or [], states))
 
     def read(self, families: Any) -> int:
         [family] = [family for family in families if family.name == READ]
@@ -187,3 +189,47 @@ class CollectorTests(SynchronousTestCase):
         self.successResultOf(found)
         expected = [Observed(TOOK, ("conn_group",), ("g",), [number], 9) for number in range(2)]
         self.assertEqual((exporter.observations(), exporter.observations()), (expected, []))
+
+    def test_states(self) -> None:
+        """The states are those of the workers that have answered the last time, and have not ended."""
+        self.collector.snapshot()
+        for source in self.sources:
+            self.answer(source, 1)
+        zero, one = ({"publisher": (True, f"state {number}")} for number in range(2))
+        self.assertEqual(self.collector.states(), [zero, one])
+        self.collector.snapshot()
+        self.answer(self.sources[1], 1)
+        self.clock.advance(TIMEOUT)
+        self.assertEqual(self.collector.states(), [one])
+        self.answer(self.sources[0], 1)
+        self.collector.ended(self.sources[1])
+        self.assertEqual(self.collector.states(), [zero])
+
+
+class StateTests(SynchronousTestCase):
+    def test_alike(self) -> None:
+        """What is the same in all workers is said once."""
+        told = [{"publisher": (False, "unreachable"), "listeners": (True, "ok")}] * 2
+        self.assertEqual(
+            together(told, 2),
+            {
+                "publisher": {"ok": False, "state": "unreachable"},
+                "listeners": {"ok": True, "state": "ok"},
+                "workers": {"ok": True, "state": "ok"},
+            },
+        )
+
+    def test_worst(self) -> None:
+        """The worst state is told, and of how many workers it is; degraded is worse than not."""
+        down, degraded, fine = (False, "unreachable"), (True, "degraded: slow"), (True, "ok")
+        for states, ok, text in (
+            ([fine, down, degraded], False, "unreachable (1 of 3 workers)"),
+            ([degraded, fine, degraded], True, "degraded: slow (2 of 3 workers)"),
+        ):
+            found = together([{"publisher": state} for state in states], 3)
+            self.assertEqual(found["publisher"], {"ok": ok, "state": text})
+
+    def test_missing(self) -> None:
+        """Workers that do not answer are missed."""
+        self.assertEqual(together([{}], 2)["workers"], {"ok": True, "state": "1 of 2 answer"})
+        self.assertEqual(together([], 2), {"workers": {"ok": False, "state": "0 of 2 answer"}})

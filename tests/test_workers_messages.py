@@ -50,6 +50,7 @@ SOME: list[Message] = [
             "c_ms": to_samples({("w",): Buckets((1, 2), (3, 4, 5), 6)}),
         },
         [Observation("c_ms", ("l",), ("w",), [1, 2], 3)],
+        {"publisher": (False, "unreachable")},
     ),
 ]
 

@@ -49,6 +49,8 @@ POLICY = (
 _HEADERS = {
     b"cache-control": b"no-store",
     b"content-security-policy": POLICY.encode(),
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }

@@ -80,10 +80,10 @@ class View:
     """What is shown: per second, unless it says otherwise.
 
     :ivar types: events received, by group and type. :ivar refused: batches, by reason. :ivar connections: open
-        WebSockets, by group. :ivar turned_away: WebSockets that were not let in, by reason. :ivar waiting: batches that
-        wait for room. :ivar in_flight: batches that are not confirmed. :ivar latency: seconds from the arrival of a
-        batch to its delivery: p50 and p99, at most so many; ``None`` where none was delivered. :ivar spool: if there is
-        one.
+        WebSockets, by group. :ivar sockets: all of them. :ivar turned_away: WebSockets that were not let in, by reason.
+        :ivar waiting: batches that wait for room. :ivar in_flight: batches that are not confirmed. :ivar latency:
+        seconds from the arrival of a batch to its delivery: p50 and p99, at most so many; ``None`` where none was
+        delivered. :ivar spool: if there is one.
     """
 
     seconds: float
@@ -95,6 +95,7 @@ class View:
     types: Mapping[tuple[str, ...], float]
     refused: Mapping[str, float]
     connections: Mapping[str, float]
+    sockets: float
     turned_away: Mapping[str, float]
     waiting: float
     in_flight: float
@@ -124,13 +125,19 @@ def view(before: Scrape, now: Scrape) -> View:
         duplicates=rate(lambda scrape: scrape.total("events_duplicate_total")),
         types=rates("events_rx_total", "conn_group", "event_type"),
         refused={reason: value for (status, reason), value in read_.items() if status != "success"},
-        connections={group: value for (group,), value in now.by("connections_count_current", "conn_group").items()},
+        connections=_connections(now),
+        sockets=now.total("connections_count_current"),
         turned_away={key[0]: value for key, value in rates("user_connection_failure_total", "reason").items()},
         waiting=now.total("batches_waiting_current"),
         in_flight=now.total("batches_in_flight_current"),
         spool=_spool(now),
         latency=_latency(before, now),
     )
+
+
+def _connections(now: Scrape) -> dict[str, float]:
+    found = now.by("connections_count_current", "conn_group").items()
+    return {key[0]: value for key, value in sorted(found, key=lambda item: (-item[1], item[0]))[:MOST]}
 
 
 def _spool(now: Scrape) -> Spooled | None:
@@ -184,6 +191,7 @@ def as_json(found: View) -> dict[str, Any]:
             {"group": group, "type": kind, "rate": round(value, 3)} for (group, kind), value in found.types.items()
         ],
         "batches_refused_per_second": rounded(found.refused),
+        "websockets": int(found.sockets),
         "connections": {group: int(value) for group, value in found.connections.items()},
         "connections_refused_per_second": rounded(found.turned_away),
         "batches_waiting": int(found.waiting),

@@ -97,7 +97,7 @@ def lines(found: View, url: str) -> list[str]:
         )
     if found.duplicates:
         shown.append(f"duplicates   {found.duplicates:>12,.1f} batches/s")
-    shown.append(f"connections  {sum(found.connections.values()):>12,.0f} WebSockets")
+    shown.append(f"connections  {found.sockets:>12,.0f} WebSockets")
     shown += _table("", {group: value for group, value in found.connections.items() if value}, "", ",.0f")
     shown += _table("refused batches", found.refused, "red")
     shown += _table("refused connections", found.turned_away, "red")

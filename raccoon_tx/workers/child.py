@@ -171,7 +171,9 @@ class Child(Protocol):
         samples = {family.name: to_samples(family.samples) for family in self._families.snapshot()}
         kept = self._families.observations() if observations else []
         observed = [Observation(each.name, each.labels, each.values, each.kept, each.seen) for each in kept]
-        return Counted(number, samples, observed)
+        found = self._server.parts.states() if self._server is not None else {}
+        states = {name: (bool(part["ok"]), str(part["state"])) for name, part in found.items()}
+        return Counted(number, samples, observed, states)
 
     def stop(self) -> None:
         """Finish what was received, and end the process. Only the first call does anything."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -44,6 +44,7 @@ class Collector:
     _sources: Callable[[], Iterable[Source]]
     _last: int = field(default=0, init=False)
     _rounds: dict[int, _Round] = field(factory=dict, init=False)
+    _states: dict[int, Mapping[str, tuple[bool, str]]] = field(factory=dict, init=False)
     _observed: deque[Observed] = field(factory=lambda: deque(maxlen=MOST_OBSERVATIONS), init=False)
 
     def snapshot(self, observations: bool = False) -> Deferred[list[Family]]:
@@ -66,9 +67,14 @@ class Collector:
         self._observed.clear()
         return taken
 
+    def states(self) -> list[Mapping[str, tuple[bool, str]]]:
+        """How the parts of each worker are that has answered the last question."""
+        return list(self._states.values())
+
     def heard(self, source: Source, counted: Counted) -> None:
         """A worker has told what it has counted, asked or not."""
         self._totals.heard(source.number, counted.samples)
+        self._states[source.number] = counted.states
         self._observed.extend(
             Observed(each.name, each.labels, each.values, each.kept, each.seen) for each in counted.observations
         )
@@ -77,6 +83,7 @@ class Collector:
     def ended(self, source: Source) -> None:
         """A worker has ended."""
         self._totals.ended(source.number)
+        self._states.pop(source.number, None)
         for number in list(self._rounds):
             self._answered(number, source)
 
@@ -89,7 +96,10 @@ class Collector:
                 self._finish(number)
 
     def _finish(self, number: int) -> None:
-        self._rounds.pop(number).done.callback(self._totals.families())
+        found = self._rounds.pop(number)
+        for source in found.waiting:
+            self._states.pop(source.number, None)
+        found.done.callback(self._totals.families())
 
 
 @define(eq=False)

@@ -196,11 +196,12 @@ class Settled(Struct, array_like=True, frozen=True, tag=26):
 
 class Counted(Struct, array_like=True, frozen=True, tag=27):
     """What was counted. :ivar number: of the question; 0 at the end of the worker. :ivar samples: by the name of the
-    metric."""
+    metric. :ivar states: whether a part of the worker can take an event, and how it is, by its name."""
 
     number: int
     samples: dict[str, list[Sample]]
     observations: list[Observation] = []
+    states: dict[str, tuple[bool, str]] = {}
 
 
 Message = (

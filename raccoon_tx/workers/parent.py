@@ -21,6 +21,7 @@ from raccoon_tx.transports.tls import Certificates
 from raccoon_tx.workers.collect import Collector, WithObservations
 from raccoon_tx.workers.crew import Crew
 from raccoon_tx.workers.merge import Totals
+from raccoon_tx.workers.states import together
 
 
 class Broker(EmbeddedBroker):
@@ -100,6 +101,6 @@ def build(settings: Settings, reactor: Any, relayed: bool) -> Workers:
         rooms.append(broker)
     snapshot: Any = crew.collector.snapshot
     rooms += exporters(settings.metrics, reactor, snapshot, WithObservations(crew.collector), crew.pids)
-    rooms += status_page(settings, reactor, snapshot)
+    rooms += status_page(settings, reactor, snapshot, lambda: together(crew.collector.states(), settings.workers))
     rooms += systemd.watchdogs(reactor)
     return Workers(settings, crew, rooms)

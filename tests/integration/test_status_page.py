@@ -70,10 +70,31 @@ def test_live(browser: Chromium) -> None:
         send(server, 1, HOSTILE)
         eventually(lambda: tab.run(f"{text}.includes({json.dumps(HOSTILE)})"))
         assert tab.run("[hacked, violations, document.images.length]") == [0, [], 0]
+        send(server, 1, "\u202egnorw".encode().decode("latin-1"))
+        eventually(lambda: tab.run(f"{text}.includes('\ufffdgnorw')"))
         server.stop()
         eventually(lambda: "does not answer" in tab.run(text))
         server.start()
         eventually(lambda: tab.run("document.getElementById('state').textContent") in ("counting", "live"))
+
+
+@needs_browser
+def test_narrow(browser: Chromium) -> None:
+    """On a narrow phone nothing stands out of the page, however long the names are that clients choose; and figures
+    that somebody marks stay as they are."""
+    (port,) = free_ports(1)
+    settings = {"server.status.port": port, "server.websocket.conn.group.header": GROUP_HEADER}
+    with TestServer(settings) as server, browser.tab() as tab:
+        tab.ask("Emulation.setDeviceMetricsOverride", width=320, height=600, deviceScaleFactor=1, mobile=True)
+        tab.open(f"http://127.0.0.1:{port}/", until="document.getElementById('state')?.textContent === 'counting'")
+        send(server, 1, "x" * 250)
+        eventually(lambda: tab.run("document.body.innerText.includes('x'.repeat(250))"))
+        assert tab.run("[innerWidth, document.documentElement.scrollWidth]") == [320, 320]
+        tab.run("window.kept = document.querySelector('th'); getSelection().selectAllChildren(kept); 0")
+        tab.run("new Promise((done) => new PerformanceObserver(done).observe({ type: 'resource' }))")
+        assert tab.run("kept.isConnected")
+        tab.run("getSelection().removeAllRanges(); 0")
+        eventually(lambda: not tab.run("kept.isConnected"))
 
 
 def test_workers() -> None:
@@ -88,6 +109,8 @@ def test_workers() -> None:
 
     with process(Topics("127.0.0.1:1"), 0, settings) as server:
         assert look()["workers"] == 2
+        ok = {"ok": True, "state": "ok"}
+        assert look()["parts"] == {"listeners": ok, "publisher": ok, "workers": ok}
 
         def counted() -> bool:
             with sender(server, WAYS[0], "somebody") as say:
