@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -116,6 +117,29 @@ class EngineTests(SynchronousTestCase):
         self.clock.advance(8.0)
         second = self.connect()
         self.assertEqual([batch.guid for batch in second.sent], [first.sent[0].guid])
+
+    def test_warned(self) -> None:
+        """That the server is not to be had is said aloud once, until it answers again; the rest is for who debugs."""
+        with self.assertLogs("raccoon_tx.client", "DEBUG") as logs:
+            self.add(b"a")
+            self.dialed[-1].lost("no way")
+            self.clock.advance(4.0)
+            self.dialed[-1].lost("no way")
+            self.clock.advance(8.0)
+            link = self.connect()
+            link.session.unknown(link.sent[0].guid, "late")
+            self.clock.advance(16.0)
+            link.session.answered(PROTOBUF.encode(Reply(Outcome.OK, link.sent[1].guid), 0))
+            link.session.lost("restart")
+        self.assertEqual(
+            [(each.levelname, each.getMessage()) for each in logs.records],
+            [
+                ("WARNING", "not connected, trying again: no way"),
+                ("DEBUG", "not connected, trying again: no way"),
+                ("DEBUG", "a batch got no answer, trying again: late"),
+                ("WARNING", "not connected, trying again: restart"),
+            ],
+        )
 
     def test_broken_while_sending(self) -> None:
         """A connection that ends while it is told something is one loss, and nothing is forgotten."""
@@ -265,3 +289,15 @@ class AddressTests(SynchronousTestCase):
         for url in ("a:8080", "ftp://a", "ws://", "ws://user:word@a", "ws://a/#x"):
             self.assertRaises(ValueError, parse, url)
         self.assertRaises(ValueError, parse, "ws://a", "two\r\nlines")
+
+    def test_authorities(self) -> None:
+        """A file of certificates that is not there, or has none, is told before anything is sent."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        Path(folder, "none").write_text("nothing")
+        for name, words in (("away", "No such file or directory"), ("none", "no certificates in it")):
+            path = str(folder / name)
+            for scheme in ("wss", "https", "grpcs"):
+                with self.assertRaises(ValueError) as caught:
+                    parse(f"{scheme}://a", ca=path)
+                self.assertEqual(str(caught.exception), f"ca {path!r}: {words}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -58,7 +59,7 @@ def parse(
     """Read an address such as ``ws://events.example``.
 
     :param id_header: :param group_header: their names, as the server is configured.
-    :raises ValueError: it is none.
+    :raises ValueError: it is none, or the file of certificates cannot be used.
     """
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
@@ -77,4 +78,10 @@ def parse(
     for name, value in all_headers.items():
         if not (name + value).isprintable():
             raise ValueError(f"header {name!r}: control characters")
+    if ca is not None:
+        try:
+            ssl.create_default_context(cafile=ca)
+        except OSError as problem:  # one of TLS is one as well
+            words = "no certificates in it" if isinstance(problem, ssl.SSLError) else problem.strerror
+            raise ValueError(f"ca {ca!r}: {words}") from problem
     return Address(transport, parts.hostname, parts.port or port, path, tls, all_headers, ca)

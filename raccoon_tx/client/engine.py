@@ -80,13 +80,13 @@ class Session:
             if not guid:
                 self.refusal = answer.reason  # about the connection, which will be closed
             else:
-                self._engine.core.answered(guid, answer, self._engine.time.now())
+                self._engine.answered(guid, answer)
             self._engine.turn()
 
     def unknown(self, guid: str, reason: str) -> None:
         """There will be no answer for this batch, but perhaps for others."""
         if self.current:
-            _log.debug("a batch without an answer: %s", reason)
+            self._engine.trouble("a batch got no answer", reason)
             self._engine.core.unknown(guid, self._engine.time.now())
             self._engine.turn()
 
@@ -112,6 +112,7 @@ class Engine:
     _timer: Any = field(default=None, init=False)
     _turning: bool = field(default=False, init=False)
     _again: bool = field(default=False, init=False)
+    _warned: bool = field(default=False, init=False)
 
     def add(self, event: Event) -> None:
         """Take an event. :raises Full: :raises Closed:"""
@@ -143,10 +144,20 @@ class Engine:
         if session is not None and session.link is not None:
             session.link.close()
 
+    def answered(self, guid: str, answer: Answer) -> None:
+        """The server has said what became of a batch, so it is there."""
+        self._warned = False
+        self.core.answered(guid, answer, self.time.now())
+
+    def trouble(self, what: str, reason: str) -> None:
+        """Say that the server is not to be had: aloud once, until it answers again."""
+        _log.log(logging.DEBUG if self._warned else logging.WARNING, "%s, trying again: %s", what, reason)
+        self._warned = True
+
     def end_session(self, reason: str, too_large: bool = False) -> None:
         """This connection is over."""
         session, self.session = self.session, None
-        _log.info("not connected: %s", reason)
+        self.trouble("not connected", reason)
         now = self.time.now()
         if too_large:
             self.core.too_large(now, reason)

@@ -303,12 +303,13 @@ SECURE = {
 
 @every_case
 @pytest_twisted.ensureDeferred
-async def test_tls(tmp_path: Path, case: Case) -> None:
+async def test_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture, case: Case) -> None:
     """Over TLS a client trusts the authority that it was given, by name and by address; with another one it sends
-    nothing at all, and goes on trying."""
+    nothing at all, says why, once, and goes on trying."""
     authority, other = Authority(tmp_path), Authority(tmp_path, "other")
     pair = authority.issue("server")
     settings = {"server.tls.certificate": pair.certificate, "server.tls.private.key": pair.key}
+    caplog.set_level("WARNING", "raccoon_tx.client")
 
     async def script(make: Callable[..., Any], blocking: Callable[..., Awaitable[Any]]) -> None:
         for host in ("localhost", "127.0.0.1"):
@@ -317,10 +318,13 @@ async def test_tls(tmp_path: Path, case: Case) -> None:
             client.send_now("secure", host.encode())
             await client.close()
             assert client.counts.delivered == 1
+        assert caplog.messages == []
         distrustful = make(url, id="distrustful", limits=LIMITS, ca=other.path)
         distrustful.send_now("secure", b"for nobody")
         await distrustful.close(timeout=1.0)
         assert (distrustful.counts.delivered, distrustful.waiting) == (0, 1)
+        [warning] = caplog.messages
+        assert "certificate verify failed" in warning.lower().replace("_", " ")
         assert sorted(await blocking(running.values, "secure", 2)) == [b"127.0.0.1", b"localhost"]
 
     with server(**settings) as running:
