@@ -184,6 +184,8 @@ def _notes(notes: Mapping[str, float]) -> str:
         words = name.replace("_", " ")
         if name == "memory_slope":
             return f"{words} {value * 60 / 1024:,.0f} kB a minute"
+        if name.endswith("_ratio"):
+            return f"{words} {value:.2f}"
         return f"{words} {value:,}" if isinstance(value, int) else f"{words} {value:.1f} s"
 
     return ", ".join(told(name, value) for name, value in notes.items())
