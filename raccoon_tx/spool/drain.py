@@ -25,22 +25,26 @@ from raccoon_tx.spool.trial import Trial
 @frozen
 class Gait:
     """How fast it goes. :ivar interval: seconds between two turns. :ivar slice: seconds that one may take.
-    :ivar rows: :ivar bytes: read at once; the thread that writes does that as well."""
+    :ivar rows: :ivar bytes: read at once; the thread that writes does that as well.
+    :ivar away: :ivar away_bytes: rows and bytes that are on their way at once: Kafka takes a live batch after them."""
 
     interval: float
     slice: float
     rows: int
     bytes: int
+    away: int
+    away_bytes: int
 
 
+#: Rows and bytes that are on their way at once, at most.
+MOST_ROWS, MOST_BYTES = 256, 8 * 1024 * 1024
 #: While nobody else wants anything, and beside live traffic: its answers may not wait for us.
-ALONE, BESIDE = Gait(0.005, 0.002, 64, 1024 * 1024), Gait(0.01, 0.0005, 32, 128 * 1024)
+ALONE = Gait(0.005, 0.002, 64, 1024 * 1024, MOST_ROWS, MOST_BYTES)
+BESIDE = Gait(0.01, 0.0005, 32, 128 * 1024, 16, 512 * 1024)
 #: Seconds between two turns while there is nothing to do.
 IDLE_INTERVAL = 0.25
 #: Seconds after the last live batch after which we are alone.
 LIVE = 0.25
-#: Rows and bytes that are on their way at once.
-MOST_ROWS, MOST_BYTES = 256, 8 * 1024 * 1024
 #: Seconds of rest after something that says that Kafka is in trouble, the first time and at most.
 FIRST_REST, LONGEST_REST = 0.5, 30.0
 
@@ -109,8 +113,8 @@ class Drain(Service):
             self._turning.interval = self._gait.interval if busy else IDLE_INTERVAL
 
     def _send(self, until: float) -> None:
-        fetched = self._fetched
-        while fetched and self._rows < MOST_ROWS and self._bytes < MOST_BYTES:
+        fetched, gait = self._fetched, self._gait
+        while fetched and self._rows < gait.away and self._bytes < gait.away_bytes:
             room = self._room() - self._reserved
             # A row that is larger than all there may be goes when nothing else does.
             if room < fetched[0].events and (self._rows or room <= 0):
