@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -164,6 +166,11 @@ def quantile(times: list[float], part: float) -> float:
     return times[int(len(times) * part)]
 
 
+def p99_of_a_second(seconds: list[list[float]]) -> float:
+    """Of the middle one: what befalls a machine once in a while is not in it."""
+    return median(quantile(times, 0.99) for times in seconds)
+
+
 def shown(times: list[float]) -> str:
     p50, p99 = quantile(times, 0.5) * 1000, quantile(times, 0.99) * 1000
     return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms ({len(times)} answers)"
@@ -189,28 +196,25 @@ async def fill(spool: Spool) -> None:
     await done
 
 
-async def while_draining(folder: Path, seconds: float) -> tuple[list[float], list[float], float]:
-    """Answers while a million events drain, and afterwards; and events per second of the drain."""
+async def while_draining(folder: Path) -> tuple[list[list[float]], list[list[float]], float]:
+    """Answers of seconds in which a million events drain, and of seconds between them in which the drain stands, so
+    that whatever else the machine does befalls both; and events per second of the drain."""
     counts = Counts()
     spool = spool_in(folder, counts, Instant())
     await fill(spool)
-    spool.drain.startService()
-    began = time.perf_counter()
-    ended: list[float] = []
-
-    def look() -> None:
-        if not ended and spool.store.counts.drained >= BACKLOG:
-            ended.append(time.perf_counter())
-
-    looking = LoopingCall(look)
-    looking.start(0.01)
-    times: list[float] = []
-    while not ended and time.perf_counter() - began < 120:
-        times += await paced(spool, counts, 1.0)
-    looking.stop()
-    quiet = await paced(spool, counts, max(seconds, 5.0))
+    busy: list[list[float]] = []
+    quiet: list[list[float]] = []
+    took = 0.0
+    while spool.store.counts.drained < BACKLOG and took < 120:
+        began = time.perf_counter()
+        spool.drain.startService()
+        busy.append(await paced(spool, counts, 1.0))
+        spool.drain.stopService()
+        took += time.perf_counter() - began
+        quiet.append(await paced(spool, counts, 1.0))
+    rate = spool.store.counts.drained * EVENTS / took
     await closed(spool)
-    return sorted(times), quiet, BACKLOG * EVENTS / ((ended or [time.perf_counter()])[0] - began)
+    return busy, quiet, rate
 
 
 async def drained_alone(folder: Path) -> float:
@@ -276,10 +280,17 @@ async def main(arguments: argparse.Namespace) -> None:
         await live(home, arguments)
         if arguments.live:
             return
-        busy, quiet, rate = await while_draining(home / "drained", arguments.seconds)
-        ratio = quantile(busy, 0.99) / quantile(quiet, 0.99)
-        print(f"the same while a million events drain at {rate:,.0f} events/s: {shown(busy)}")
-        print(f"the same afterwards: {shown(quiet)}; p99 ratio {ratio:.2f}", flush=True)
+        busy, quiet, rate = await while_draining(home / "drained")
+        draining, standing = (sorted(chain.from_iterable(seconds)) for seconds in (busy, quiet))
+        print(f"the same in seconds in which a million events drain at {rate:,.0f} events/s: {shown(draining)}")
+        print(f"the same in the seconds between them: {shown(standing)}")
+        middle, between = p99_of_a_second(busy), p99_of_a_second(quiet)
+        print(
+            f"ratio of their p99: {quantile(draining, 0.99) / quantile(standing, 0.99):.2f} in all, "
+            f"{middle / between:.2f} in the middle one of the seconds "
+            f"({middle * 1000:.2f} and {between * 1000:.2f} ms)",
+            flush=True,
+        )
         print(f"a million events drain alone at {await drained_alone(home / 'alone'):,.0f} events/s", flush=True)
         print(f"start with a million events: {await restarted(home / 'restarted'):.2f} s", flush=True)
     with_slow_fsync(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
@@ -289,27 +290,36 @@ def c7_a_million_events(stage: Stage, events: int, seconds: float) -> None:
     quiet = _answers(clients, lambda: time.monotonic() > enough)
     clients.enough()
     clients.journals.append(before)  # not earlier: nobody waits for more of it
-    stage.require(len(draining) > 1000, f"only {len(draining)} batches were answered during the drain")
-    while_draining, afterwards = (took[len(took) * 99 // 100] for took in (draining, quiet))
+    count = sum(map(len, draining))
+    stage.require(count > 1000, f"only {count} batches were answered during the drain")
+    while_draining, afterwards = _p99([*chain(*draining)]), _p99([*chain(*quiet)])
     stage.notes.update(
         started_after=started - began,
         drained_a_second=round(rate),
-        answers_while_draining=len(draining),
+        answers_while_draining=count,
         p99_us_while_draining=round(while_draining * 1e6),
         p99_us_afterwards=round(afterwards * 1e6),
         p99_ratio=round(while_draining / afterwards, 2),
-        p50_ratio=round(draining[len(draining) // 2] / quiet[len(quiet) // 2], 2),
+        middle_second_ratio=round(median(map(_p99, draining)) / median(map(_p99, quiet)), 2),
     )
 
 
-def _answers(clients: Clients, over: Callable[[], bool]) -> list[float]:
-    """Seconds of the answers until something is over, sorted."""
+def _answers(clients: Clients, over: Callable[[], bool]) -> list[list[float]]:
+    """How long answers took until something is over, in seconds, by the second in which they came."""
+    answers: list[list[float]] = []
     known = [len(journal.took) for journal in clients.journals]
     deadline = time.monotonic() + DRAINED
     while not over():
         assert time.monotonic() < deadline, "it does not come to an end"
-        time.sleep(0.25)
-    return sorted(took for journal, had in zip(clients.journals, known, strict=True) for took in journal.took[had:])
+        time.sleep(1.0)
+        known, had = [len(journal.took) for journal in clients.journals], known
+        came = [journal.took[begin:end] for journal, begin, end in zip(clients.journals, had, known, strict=True)]
+        answers.append([*chain(*came)])
+    return answers
+
+
+def _p99(took: list[float]) -> float:
+    return sorted(took)[len(took) * 99 // 100] if took else 0.0
 
 
 def d13_clock_steps(stage: Stage, seconds: float) -> None:
