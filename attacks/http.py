@@ -24,7 +24,7 @@ LINGER, SLACK = 5.0, 4.0
 SLOW = 50
 
 #: Bytes that a server may take of a body that it has refused.
-DRAINED = 20 * 2**20
+DRAINED = 32 * 2**20
 
 
 # Slow
@@ -170,13 +170,13 @@ _LARGE_ROWS = (
     _large(
         "300 MB body by Content-Length",
         "a body of 300 MB, with a Content-Length",
-        "413, closed, at most 20 MB taken",
+        "413, closed, at most 32 MB taken",
         partial(_endless, post(b"Content-Length: %d" % (300 * 2**20), length=False, body=b""), _MEGA, (413,), DRAINED),
     ),
     _large(
         "300 MB body in chunks",
         "a body of 300 MB, in chunks",
-        "413, closed, at most 20 MB taken",
+        "413, closed, at most 32 MB taken",
         partial(
             _endless,
             post(b"Transfer-Encoding: chunked", length=False, body=b""),
@@ -188,7 +188,7 @@ _LARGE_ROWS = (
     _large(
         "endless chunk extensions",
         "chunks of one byte without end, each with an extension of 1 kB",
-        "413, closed, at most 20 MB taken",
+        "413, closed, at most 32 MB taken",
         partial(
             _endless,
             post(b"Transfer-Encoding: chunked", length=False, body=b""),

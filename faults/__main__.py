@@ -37,6 +37,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--from-json", type=Path, action="append", default=[], help="play nothing: read the figures of earlier runs"
     )
+    parser.add_argument("--autobahn", type=Path, help="what `python -m faults.autobahn --json` wrote, for the page")
+    parser.add_argument("--fuzz", type=Path, help="what `python -m fuzz --json` wrote, for the page")
     parser.add_argument("--attacks", type=Path, help="what `python -m attacks --json` wrote, for the page")
     return parser.parse_args()
 
@@ -84,7 +86,9 @@ def main() -> int:
                     options.json.write_text(json.dumps(kept, indent=1))
     if options.write:
         attacks = [*map(read, json.loads(options.attacks.read_text()).values())] if options.attacks else []
-        options.write.write_text(page.page(kept, len(options.from_json) or 1, attacks))
+        autobahn = json.loads(options.autobahn.read_text()) if options.autobahn else {}
+        fuzzed = json.loads(options.fuzz.read_text()) if options.fuzz else []
+        options.write.write_text(page.page(kept, len(options.from_json) or 1, attacks, autobahn, fuzzed))
     return 1 if bad else 0
 
 

@@ -10,7 +10,10 @@ from typing import Any
 
 from attacks.attack import Outcome as Attacked
 from attacks.table import markdown as table_of_attacks
+from faults.autobahn import Group
+from faults.autobahn import table as table_of_cases
 from faults.matrix import ROWS, Row
+from fuzz.__main__ import table as table_of_targets
 from tests.integration.kafka_node import VERSION
 
 #: Outcomes as they are kept, by row and mode.
@@ -20,7 +23,8 @@ _BEGIN = """\
 # Reliability
 
 What is promised, how it is tried, and what came of it. This page was written by `python -m faults --long --seed {seed}`
-on {date}{parts}: Apache Kafka {kafka}, Python {python}, {packages}, {cores} cores, {system}.
+and what is beside it in `tox -e reliability`, on {date}{parts}: Apache Kafka {kafka}, Python {python}, {packages},
+{cores} cores, {system}.
 
 ## The promise
 
@@ -79,6 +83,22 @@ has to be said, not to grow, to log no traceback, and to serve every one of the 
 
 """
 
+_AUTOBAHN = """
+## RFC 6455, by the Autobahn testsuite
+
+`python -m faults.autobahn` has the testsuite talk to the real port, with an echo in place of the ingest; *lane* is the
+way that frames are read in production, *stock* the one of the library, which takes over what the lane leaves.
+
+"""
+
+_FUZZ = """
+## Random bytes
+
+`python -m fuzz` lets inputs grow by what they reach in the code, from what the tests send. For `http` and `frames` both
+ways of reading have to give the same answers, however the bytes are cut.
+
+"""
+
 _MATRIX = """
 ## The matrix
 
@@ -108,8 +128,15 @@ run, and what the matrix calls *not tried*.
 """
 
 
-def page(kept: Kept, parts: int = 1, attacks: Sequence[Attacked] = ()) -> str:
+def page(
+    kept: Kept,
+    parts: int = 1,
+    attacks: Sequence[Attacked] = (),
+    autobahn: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None,
+    fuzzed: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """:param kept: outcomes of the long tier. :param parts: that ran at once. :param attacks: what came of those.
+    :param autobahn: verdicts by way and group. :param fuzzed: reports of the targets.
     :raises ValueError: there are none of the first."""
     if not kept:
         raise ValueError("there are no figures to write a page of")
@@ -130,7 +157,13 @@ def page(kept: Kept, parts: int = 1, attacks: Sequence[Attacked] = ()) -> str:
     table = [_line(each) for each in sorted(outcomes, key=lambda each: (order[each["row"]], each["mode"]))]
     matrix = [f"| {row.number} | {row.case} | {row.expected} | {_shown(row, outcomes, attacks)} |" for row in ROWS]
     under_attack = _ATTACKS + table_of_attacks(attacks) if attacks else ""
-    return begin + "\n".join(table) + "\n" + under_attack + _MATRIX + "\n".join(matrix) + "\n" + _END
+    more = ""
+    if autobahn:
+        ways = {way: [Group(number, counts) for number, counts in groups.items()] for way, groups in autobahn.items()}
+        more += _AUTOBAHN + "\n".join(table_of_cases(ways)) + "\n"
+    if fuzzed:
+        more += _FUZZ + "\n".join(table_of_targets(fuzzed)) + "\n"
+    return begin + "\n".join(table) + "\n" + under_attack + more + _MATRIX + "\n".join(matrix) + "\n" + _END
 
 
 def _totals(outcomes: Iterable[Mapping[str, Any]]) -> str:

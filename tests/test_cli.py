@@ -90,7 +90,6 @@ class CommandTests(Case):
             "REST and WebSocket:",
             "--log.format text|json",
             "[default: 8080]",
-            "(no effect yet)",
             "-c, --config",
         ):
             self.assertIn(words, output)

@@ -68,6 +68,7 @@ OURS = {
     "spool_buried_batches_total": (COUNTER, ""),
     "spool_refused_batches_total": (COUNTER, "reason"),
     "spool_failures_total": (COUNTER, "kind"),
+    "producers_replaced_total": (COUNTER, "reason"),
     "spool_batches_current": (GAUGE, ""),
     "spool_events_current": (GAUGE, ""),
     "spool_bytes_current": (GAUGE, ""),

@@ -499,6 +499,7 @@ class RenewalTests(KafkaPublisherTests):
         self.assertEqual(self.kafka.topics, {"clicks": [b"1", b"2"]})
         self.tick(5.0)
         self.assertEqual(len(self.made), 2)
+        self.assertEqual(self.counts.replaced, {"wedged": 1})
 
     def test_wedged_without_broker(self) -> None:
         """While no broker answers, nothing is wrong with the producer."""
@@ -553,7 +554,7 @@ class RenewalTests(KafkaPublisherTests):
         """A stop that cannot wait counts what would have gone again."""
         self.kafka.held = True
         self.send(("clicks", b"1"), ack=Ack.ACCEPTED)
-        self.publisher._renew("is replaced for a test")
+        self.publisher._renew("failed", "is replaced for a test")
         self.made[1].capacity = 0
         self.tick(0.2)
         stopped = self.stop()

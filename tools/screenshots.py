@@ -100,7 +100,8 @@ def _html(screen: str) -> str:
             shown.append("</span>" * open_spans)
             open_spans = 0
     style = "margin:0;padding:1em;background:#12161d;color:#dfe5ee;font:14px/1.35 'DejaVu Sans Mono',monospace"
-    return f'<!doctype html><meta charset="utf-8"><body style="margin:0;background:#12161d"><pre style="{style}">{"".join(shown)}</pre>'
+    body = f'<body style="margin:0;background:#12161d"><pre style="{style}">{"".join(shown)}</pre>'
+    return f'<!doctype html><meta charset="utf-8">{body}'
 
 
 def main() -> None:

@@ -265,6 +265,7 @@ class Counts:
         self.acked = histogram()
         self.answered = histogram()
         self.close_errors = 0
+        self.replaced: dict[str, int] = {}
         self.client: Mapping[str, Any] = {}
         self.spool: SpoolCounts | None = None
         self.queue: Callable[[], tuple[int, int]] | None = None

@@ -35,6 +35,7 @@ class Families:
             **self._of_spool(),
             "conn_close_err_count": {(): self._counts.close_errors},
             "connections_count_current": self._sample(),
+            "producers_replaced_total": {(reason,): count for reason, count in self._counts.replaced.items()},
             **self._of_queue(),
         }
         for name, values, histogram in self._histograms():

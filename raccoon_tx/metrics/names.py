@@ -85,6 +85,12 @@ KNOWN = (
     Family("server_pong_failure_total", COUNTER, _GROUP, "Answers to pings that could not be written to a WebSocket."),
     Family("conn_close_err_count", COUNTER, (), "Errors while a connection was closed."),
     Family("connections_count_current", GAUGE, _GROUP, "WebSocket connections that are open."),
+    Family(
+        "producers_replaced_total",
+        COUNTER,
+        ("reason",),
+        "Producers that were of no more use and were replaced: failed for good, or wedged.",
+    ),
     Family("batches_waiting_current", GAUGE, (), "Batches that wait for room in the producer."),
     Family("batches_in_flight_current", GAUGE, (), "Batches that the producer has and that are not confirmed yet."),
     Family("spool_written_batches_total", COUNTER, (), "Batches that were written into the spool."),

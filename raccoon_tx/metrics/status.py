@@ -26,6 +26,8 @@ from raccoon_tx.metrics.view import Scrape, as_json, of_families, view
 #: Seconds between two looks: who asks in between gets the latest. Seconds after which a look is too old to compare to.
 FRESH, STALE = 0.9, 10.0
 
+NOT_OURS = "this name is not one of this server's: use its address, or localhost"
+
 PAGE = files("raccoon_tx.metrics").joinpath("status.html").read_bytes()
 
 _PORT = re.compile(r":[0-9]{1,5}\Z")
@@ -98,7 +100,7 @@ class Status(Resource):
         for name, value in _HEADERS.items():
             request.setHeader(name, value)
         if not is_ours((request.getHeader(b"host") or b"").decode("latin-1"), self._host):
-            request.answer(403, b"this name is not one of this server's: use its address, or localhost\n")
+            request.answer(403, f"{NOT_OURS}\n".encode())
         elif request.path not in (b"/", b"/status.json"):
             request.answer(404, b"there is only / and /status.json\n")
         elif request.method not in (b"GET", b"HEAD"):

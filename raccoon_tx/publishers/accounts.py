@@ -18,6 +18,10 @@ class Accounts:
     now: Callable[[], float]
     wall: Callable[[], float]
 
+    def replaced(self, reason: str) -> None:
+        """Another producer takes the place of one that is of no more use. :param reason: ``failed`` or ``wedged``."""
+        self.counts.replaced[reason] = self.counts.replaced.get(reason, 0) + 1
+
     def launched(self, delivery: Delivery) -> None:
         """The first event of a batch goes to the producer."""
         delivery.launched = self.now()

@@ -239,7 +239,7 @@ class KafkaPublisher(Service):
         """
         try:
             if self._broken and not self._renewing and self._clock.seconds() >= self._renew_from:
-                self._renew("has failed for good")
+                self._renew("failed", "has failed for good")
             if self._sending_at_once:
                 # Unlike a poll, this makes librdkafka send what it holds back to fill its batches.
                 self._producer.flush(0)
@@ -264,15 +264,16 @@ class KafkaPublisher(Service):
 
     def _replace_wedged(self) -> None:
         if not self._broken and self._watchdog.suspects(self._clock.seconds() + LOOK_INTERVAL, True):
-            self._renew("delivers nothing although a broker answers")
+            self._renew("wedged", "delivers nothing although a broker answers")
 
-    def _renew(self, why: str) -> None:
+    def _renew(self, reason: str, why: str) -> None:
         """Make another producer: this one never takes anything again, or never delivers what it has."""
         self._log.warn(
             "the Kafka producer {why}; another one takes its place ({count} events were in it)",
             why=why,
             count=len(self._producer),
         )
+        self._accounts.replaced(reason)
         self._watchdog.replaced()
         # Unless others keep the events, those that it has go first.
         self._renewing = self._broken = not self._rescued

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from confluent_kafka import KafkaError
 
 from raccoon_tx.client import Closed, Event, Full, Limits, aio, tx
 from raccoon_tx.testing import TestServer
+from tests.certificates import Authority
 from tests.integration.consume import read_until_end
 from tests.integration.mock_cluster import MockCluster
 from tests.integration.server import in_thread
@@ -290,3 +292,36 @@ async def test_some_failed(case: Case) -> None:
         assert refused == [Event("bad", b"1"), Event("bad", b"2")]
         found = await in_thread(read_until_end, cluster.bootstrap, [good])
         assert sorted(found[good]) == [b"1", b"2"]
+
+
+SECURE = {
+    "websocket": "wss://{host}:{http}/api/v1/events",
+    "rest": "https://{host}:{http}",
+    "grpc": "grpcs://{host}:{grpc}",
+}
+
+
+@every_case
+@pytest_twisted.ensureDeferred
+async def test_tls(tmp_path: Path, case: Case) -> None:
+    """Over TLS a client trusts the authority that it was given, by name and by address; with another one it sends
+    nothing at all, and goes on trying."""
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    pair = authority.issue("server")
+    settings = {"server.tls.certificate": pair.certificate, "server.tls.private.key": pair.key}
+
+    async def script(make: Callable[..., Any], blocking: Callable[..., Awaitable[Any]]) -> None:
+        for host in ("localhost", "127.0.0.1"):
+            url = SECURE[case.transport].format(host=host, http=running.http_port, grpc=running.grpc_port)
+            client = make(url, id=f"secure {host}", limits=LIMITS, ca=authority.path)
+            client.send_now("secure", host.encode())
+            await client.close()
+            assert client.counts.delivered == 1
+        distrustful = make(url, id="distrustful", limits=LIMITS, ca=other.path)
+        distrustful.send_now("secure", b"for nobody")
+        await distrustful.close(timeout=1.0)
+        assert (distrustful.counts.delivered, distrustful.waiting) == (0, 1)
+        assert sorted(await blocking(running.values, "secure", 2)) == [b"127.0.0.1", b"localhost"]
+
+    with server(**settings) as running:
+        await run(case.loop, script)

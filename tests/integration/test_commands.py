@@ -17,6 +17,8 @@ from tests.integration.server import RACCOON, TWISTD, Topics, process, run_comma
 
 PROGRAM = RACCOON[0]
 ID_HEADER_ENV, ID_HEADER_FLAG = "SERVER_WEBSOCKET_CONN_ID_HEADER", "--server.websocket.conn.id.header"
+#: For who has set nothing at all yet.
+HINT = "hint: `raccoon demo` needs no settings; `raccoon server --help` explains them"
 REQUIRED = f"{ID_HEADER_ENV} ({ID_HEADER_FLAG}) is required"
 
 BROKERS_REQUIRED = "PUBLISHER_KAFKA_CLIENT_BOOTSTRAP_SERVERS (--publisher.kafka.client.bootstrap.servers) is required"
@@ -104,7 +106,7 @@ def test_missing_id_header() -> None:
     with taken_port() as port:
         settings = {"publisher.type": "log", "server.websocket.port": port}
         ended = run_command(*RACCOON, settings=settings)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"error: {REQUIRED}\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"error: {REQUIRED}\n{HINT}\n")
 
 
 def test_missing_id_header_under_twistd() -> None:
@@ -212,7 +214,7 @@ def test_config_check() -> None:
         good = run_command(PROGRAM, "config", "check", settings={**MINIMAL, "server.websocket.port": port})
     bad = run_command(PROGRAM, "config", "check", settings={"publisher.type": "log"})
     assert (good.returncode, good.stderr) == (0, "")
-    assert (bad.returncode, bad.stdout, bad.stderr) == (1, "", f"error: {REQUIRED}\n")
+    assert (bad.returncode, bad.stdout, bad.stderr) == (1, "", f"error: {REQUIRED}\n{HINT}\n")
 
 
 def test_config_print() -> None:

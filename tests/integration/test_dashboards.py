@@ -18,7 +18,7 @@ from tests.integration.mock_cluster import MockCluster
 from tests.integration.server import RACCOON, Topics, process, run_command
 
 #: Shown only when the spool is in trouble, which a test of dashboards does not bring about.
-TROUBLE = {"spool_refused_batches_total", "spool_failures_total"}
+TROUBLE = {"spool_refused_batches_total", "spool_failures_total", "producers_replaced_total"}
 
 HEALTH = (RACCOON[0], "health")
 

@@ -60,7 +60,7 @@ def test_live(browser: Chromium) -> None:
             "window.hacked = 0; window.violations = [];"
             "document.addEventListener('securitypolicyviolation', (event) => violations.push(event.violatedDirective));"
         ))  # fmt: skip
-        tab.open(f"http://127.0.0.1:{port}/", until="document.getElementById('state').textContent === 'counting'")
+        tab.open(f"http://127.0.0.1:{port}/", until="document.getElementById('state')?.textContent === 'counting'")
         text = "document.body.innerText"
         deadline = time.monotonic() + 30.0
         while not tab.run(f"{text}.includes('web / page_view') && /received\\s+[1-9]/.test({text})"):
