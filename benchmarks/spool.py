@@ -1,17 +1,23 @@
 """How fast the spool is, beside SQLite alone in the same round, and what it does to the latency of answers.
 
-``python benchmarks/spool.py [--seconds 3] [--rounds 3] [--folder DIR]``. The publisher behind the spool delivers at
-once, so what is measured is the spool. One process, one thread for the disk, as in the server.
+``python benchmarks/spool.py [--seconds 3] [--rounds 3] [--folder DIR] [--fsync 5]``. The publisher behind the spool
+delivers at once, so what is measured is the spool. One process, one thread for the disk, as in the server. At the end
+the first parts run again where each fsync takes some milliseconds more, if there is an strace to see to that.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -134,8 +140,9 @@ async def paced(spool: Spool, counts: Counts, seconds: float) -> list[float]:
     times: list[float] = []
 
     def send(count: int) -> None:
-        for _ in range(count):
-            began = time.perf_counter()
+        now = time.perf_counter()
+        for late in reversed(range(count)):
+            began = now - late / PACE  # when it was due: what kept the reactor counts as well
             spool.publisher.publish(
                 Delivery(
                     BATCH,
@@ -155,8 +162,18 @@ async def paced(spool: Spool, counts: Counts, seconds: float) -> list[float]:
     return sorted(times)
 
 
+def quantile(times: list[float], part: float) -> float:
+    return times[int(len(times) * part)]
+
+
+def p99_of_a_second(seconds: list[list[float]]) -> float:
+    """Of the middle one: what befalls a machine once in a while is not in it."""
+    return median(quantile(times, 0.99) for times in seconds)
+
+
 def shown(times: list[float]) -> str:
-    return f"p50 {times[len(times) // 2] * 1000:.2f} ms, p99 {times[len(times) * 99 // 100] * 1000:.2f} ms"
+    p50, p99 = quantile(times, 0.5) * 1000, quantile(times, 0.99) * 1000
+    return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms ({len(times)} answers)"
 
 
 async def fill(spool: Spool) -> None:
@@ -179,27 +196,38 @@ async def fill(spool: Spool) -> None:
     await done
 
 
-async def while_draining(folder: Path) -> tuple[list[float], float]:
-    """Answers while a million events drain, and events per second of the drain."""
+async def while_draining(folder: Path) -> tuple[list[list[float]], list[list[float]], float]:
+    """Answers of seconds in which a million events drain, and of seconds between them in which the drain stands, so
+    that whatever else the machine does befalls both; and events per second of the drain."""
     counts = Counts()
     spool = spool_in(folder, counts, Instant())
     await fill(spool)
+    busy: list[list[float]] = []
+    quiet: list[list[float]] = []
+    took = 0.0
+    while spool.store.counts.drained < BACKLOG and took < 120:
+        began = time.perf_counter()
+        spool.drain.startService()
+        busy.append(await paced(spool, counts, 1.0))
+        spool.drain.stopService()
+        took += time.perf_counter() - began
+        quiet.append(await paced(spool, counts, 1.0))
+    rate = spool.store.counts.drained * EVENTS / took
+    await closed(spool)
+    return busy, quiet, rate
+
+
+async def drained_alone(folder: Path) -> float:
+    """Events per second of the drain, with nobody else there."""
+    spool = spool_in(folder, Counts(), Instant())
+    await fill(spool)
     spool.drain.startService()
     began = time.perf_counter()
-    ended: list[float] = []
-
-    def look() -> None:
-        if not ended and spool.store.counts.drained >= BACKLOG:
-            ended.append(time.perf_counter())
-
-    looking = LoopingCall(look)
-    looking.start(0.01)
-    times: list[float] = []
-    while not ended and time.perf_counter() - began < 120:
-        times += await paced(spool, counts, 1.0)
-    looking.stop()
+    while spool.store.counts.drained < BACKLOG and time.perf_counter() - began < 120:
+        await deferLater(reactor, 0.01, lambda: None)
+    took = time.perf_counter() - began
     await closed(spool)
-    return sorted(times), BACKLOG * EVENTS / ((ended or [time.perf_counter()])[0] - began)
+    return BACKLOG * EVENTS / took
 
 
 async def restarted(folder: Path) -> float:
@@ -214,26 +242,58 @@ async def restarted(folder: Path) -> float:
     return took
 
 
+async def live(home: Path, arguments: argparse.Namespace) -> None:
+    """What is accepted beside SQLite alone, and the answers at a steady pace."""
+    for number in range(arguments.rounds):
+        one = raw(home, arguments.seconds, 1)
+        many = raw(home, arguments.seconds, 32)
+        ours = await accepted(home / f"accepted-{number}", arguments.seconds)
+        print(
+            f"round {number + 1}: accepted {ours:,.0f} events/s in batches of {EVENTS}; SQLite alone {one:,.0f} with a "
+            f"commit for each batch (ratio {ours / one:.2f}), {many:,.0f} with one for 32 (ratio {ours / many:.2f})",
+            flush=True,
+        )
+    counts = Counts()
+    spool = spool_in(home / "paced", counts, Instant())
+    quiet = await paced(spool, counts, arguments.seconds)
+    await closed(spool)
+    print(f"answers at {PACE} batches/s of {EVENTS}: {shown(quiet)}", flush=True)
+
+
+def with_slow_fsync(arguments: argparse.Namespace) -> None:
+    """The same in a process whose fsyncs take longer: only they are stopped by strace."""
+    if shutil.which("strace") is None:
+        print("there is no strace here, so no fsync is made slow")
+        return
+    delay = f"inject=fdatasync,fsync:delay_exit={arguments.fsync * 1000:.0f}"
+    strace = ["strace", "-D", "-f", "--seccomp-bpf", "-qqq", "-o", os.devnull, "-e", "trace=fdatasync,fsync"]
+    own = [sys.executable, __file__, "--live", f"--seconds={arguments.seconds}", "--rounds=1"]
+    if arguments.folder:
+        own.append(f"--folder={arguments.folder}")
+    print(f"with an fsync of {arguments.fsync:g} ms more:", flush=True)
+    subprocess.run([*strace, "-e", delay, *own], check=True)
+
+
 async def main(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         home = Path(name)
-        for number in range(arguments.rounds):
-            one = raw(home, arguments.seconds, 1)
-            many = raw(home, arguments.seconds, 32)
-            ours = await accepted(home / f"accepted-{number}", arguments.seconds)
-            print(
-                f"round {number + 1}: accepted {ours:,.0f} events/s; SQLite alone {one:,.0f} with a commit for each "
-                f"batch (ratio {ours / one:.2f}), {many:,.0f} with one for 32 (ratio {ours / many:.2f})",
-                flush=True,
-            )
-        counts = Counts()
-        spool = spool_in(home / "paced", counts, Instant())
-        quiet = await paced(spool, counts, arguments.seconds)
-        await closed(spool)
-        print(f"answers at {PACE} batches/s of {EVENTS}: {shown(quiet)} ({len(quiet)} answers)", flush=True)
-        busy, drained = await while_draining(home / "drained")
-        print(f"the same while a million events drain at {drained:,.0f} events/s: {shown(busy)} ({len(busy)} answers)")
+        await live(home, arguments)
+        if arguments.live:
+            return
+        busy, quiet, rate = await while_draining(home / "drained")
+        draining, standing = (sorted(chain.from_iterable(seconds)) for seconds in (busy, quiet))
+        print(f"the same in seconds in which a million events drain at {rate:,.0f} events/s: {shown(draining)}")
+        print(f"the same in the seconds between them: {shown(standing)}")
+        middle, between = p99_of_a_second(busy), p99_of_a_second(quiet)
+        print(
+            f"ratio of their p99: {quantile(draining, 0.99) / quantile(standing, 0.99):.2f} in all, "
+            f"{middle / between:.2f} in the middle one of the seconds "
+            f"({middle * 1000:.2f} and {between * 1000:.2f} ms)",
+            flush=True,
+        )
+        print(f"a million events drain alone at {await drained_alone(home / 'alone'):,.0f} events/s", flush=True)
         print(f"start with a million events: {await restarted(home / 'restarted'):.2f} s", flush=True)
+    with_slow_fsync(arguments)
 
 
 if __name__ == "__main__":
@@ -241,6 +301,8 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", default=None)
+    parser.add_argument("--fsync", type=float, default=5.0, help="milliseconds that each takes longer in the last part")
+    parser.add_argument("--live", action="store_true", help="only the first parts: no drain, no start, no slow fsync")
 
     def begin() -> None:
         ensureDeferred(main(parser.parse_args())).addErrback(print).addBoth(lambda _: reactor.stop())

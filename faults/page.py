@@ -60,19 +60,30 @@ Counts are events. *lost*: acknowledged, and not in Kafka. *again*: records that
 there*: refused, and in Kafka all the same. *closed*: sent when the server had closed the WebSocket with 1001, behind
 which nothing can be answered; all that was taken is answered before, so these were not, and none of them may be in
 Kafka. *unanswered*: sent, and the connection broke before an answer; at an orderly stop that is a gRPC call which
-meets the end of its server, and has the status CANCELLED. *late*:
-records that come after a later one of their connection; with a spool live batches overtake those on the disk. *gap*:
+meets the end of its server, and has the status CANCELLED. *late*: records that come after a later one of their
+connection; with a spool live batches overtake those on the disk. *gap*:
 seconds in which no client was answered with success. *delay*: the worst of the reactor's; *of it*: without the time in
 which its thread was ready to run and the machine gave it no core, because Kafka, the proxy and the clients have two
 cores with it.
 
-<<<<<<< HEAD
-| | mode | acknowledged | lost | again | failed | failed, there | closed | unanswered | late | gap | delay | memory | |
-=======
-| | mode | acknowledged | lost | again | failed | failed, there | unanswered | late | gap | delay | of it | memory | |
->>>>>>> main
-| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |
+{head}
 """
+
+#: The columns of the table of scenarios. All but the first two and the last are numbers.
+_COLUMNS = (
+    "",
+    "mode",
+    "acknowledged",
+    "lost",
+    "again",
+    "failed",
+    "failed, there",
+    "closed",
+    "unanswered",
+    "late",
+    "gap",
+)
+_COLUMNS += ("delay", "of it", "memory", "")
 
 _ATTACKS = """
 ## Under attack
@@ -152,6 +163,7 @@ def page(
         cores=cpu_count(),
         system=f"{platform.system()} {platform.release()}",
         totals=_totals(outcomes),
+        head=_row(*_COLUMNS) + "\n" + _row("---", "---", *["--:"] * (len(_COLUMNS) - 3), "---"),
     )
     order = {row.number: place for place, row in enumerate(ROWS)}
     table = [_line(each) for each in sorted(outcomes, key=lambda each: (order[each["row"]], each["mode"]))]
@@ -209,7 +221,13 @@ def _line(outcome: Mapping[str, Any]) -> str:
         f"{outcome['memory'] / 2**20:.0f} MB",
         _notes(outcome["notes"]),
     ]
-    return "| " + " | ".join(map(str, columns)) + " |"
+    return _row(*columns)
+
+
+def _row(*columns: str) -> str:
+    if len(columns) != len(_COLUMNS):
+        raise ValueError(f"{len(columns)} columns instead of {len(_COLUMNS)}")
+    return "| " + " | ".join(columns) + " |"
 
 
 def _notes(notes: Mapping[str, float]) -> str:
@@ -217,6 +235,8 @@ def _notes(notes: Mapping[str, float]) -> str:
         words = name.replace("_", " ")
         if name == "memory_slope":
             return f"{words} {value * 60 / 1024:,.0f} kB a minute"
+        if name.endswith("_ratio"):
+            return f"{words} {value:.2f}"
         return f"{words} {value:,}" if isinstance(value, int) else f"{words} {value:.1f} s"
 
     return ", ".join(told(name, value) for name, value in notes.items())

@@ -152,6 +152,7 @@ PLAN = (
     ),
     Play(row="C4", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(5)),
     Play(row="C4b", scenario=scenarios.c4_slow_disk, long={"seconds": 10.0}, modes=WITH_SPOOL, wrapped=slow(50)),
+    Play(row="C7", scenario=scenarios.c7_a_million_events, long={"events": 1_000_000, "seconds": 20.0}, modes=STRICT),
     Play(
         row="D13",
         scenario=scenarios.d13_clock_steps,

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
 from faults import clock
-from faults.journal import quantile
+from faults.clients import Clients
+from faults.journal import KIND, quantile
+from faults.prefilled import prefill
 from faults.small_disk import filled
-from faults.stage import Stage
+from faults.stage import DRAINED, Stage
 from tests.integration import batches
 from tests.integration.load import eventually
+
+#: Seconds between two batches of a client that is to leave the machine some rest, and batches in a spool that has been
+#: drained, where all pass through it.
+STEADY, FEW = 0.02, 50
 
 
 def a1_sigterm_under_load(stage: Stage, times: int) -> None:
@@ -262,6 +270,56 @@ def c4_slow_disk(stage: Stage, seconds: float) -> None:
     stage.notes.update(p99_ms=round(quantile(clients.journals, 0.99) * 1000))
     stage.kafka.heal()
     clients.wait_for_more(5)
+
+
+def c7_a_million_events(stage: Stage, events: int, seconds: float) -> None:
+    """A spool with very many events at the start: the time of the start, and the answers of some hundred live batches a
+    second while they drain and, for some seconds, when they have. Kafka is reached without the proxy, which would have
+    to carry all of it in the process that measures."""
+    stage.settings = {**stage.settings, "publisher.kafka.client.bootstrap.servers": stage.kafka.node.bootstrap}
+    before = prefill(stage.folder / "spool", stage.topics.topic(KIND), events)
+    began = time.monotonic()
+    stage.start()
+    started = time.monotonic()
+    clients = Clients(stage, pace=STEADY)
+    stage.clients.append(clients)
+    clients.wait_for_more(5)
+    draining = _answers(clients, lambda: stage.spooled() < FEW)
+    rate = events / (time.monotonic() - started)
+    enough = time.monotonic() + seconds
+    quiet = _answers(clients, lambda: time.monotonic() > enough)
+    clients.enough()
+    clients.journals.append(before)  # not earlier: nobody waits for more of it
+    count = sum(map(len, draining))
+    stage.require(count > 1000, f"only {count} batches were answered during the drain")
+    while_draining, afterwards = _p99([*chain(*draining)]), _p99([*chain(*quiet)])
+    stage.notes.update(
+        started_after=started - began,
+        drained_a_second=round(rate),
+        answers_while_draining=count,
+        p99_us_while_draining=round(while_draining * 1e6),
+        p99_us_afterwards=round(afterwards * 1e6),
+        p99_ratio=round(while_draining / afterwards, 2),
+        middle_second_ratio=round(median(map(_p99, draining)) / median(map(_p99, quiet)), 2),
+    )
+
+
+def _answers(clients: Clients, over: Callable[[], bool]) -> list[list[float]]:
+    """How long answers took until something is over, in seconds, by the second in which they came."""
+    answers: list[list[float]] = []
+    known = [len(journal.took) for journal in clients.journals]
+    deadline = time.monotonic() + DRAINED
+    while not over():
+        assert time.monotonic() < deadline, "it does not come to an end"
+        time.sleep(1.0)
+        known, had = [len(journal.took) for journal in clients.journals], known
+        came = [journal.took[begin:end] for journal, begin, end in zip(clients.journals, had, known, strict=True)]
+        answers.append([*chain(*came)])
+    return answers
+
+
+def _p99(took: list[float]) -> float:
+    return sorted(took)[len(took) * 99 // 100] if took else 0.0
 
 
 def d13_clock_steps(stage: Stage, seconds: float) -> None:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from hashlib import blake2b
 
 from raccoon_tx.model import Answer, Outcome, Reply
+
+#: Characters of a guid that are remembered as they are. Every known client sends a UUID; one of megabytes is echoed
+#: like any other, but ten thousand of them are not to be kept.
+_KEPT = 256
+
+
+def in_short(guid: str) -> Hashable:
+    """What is remembered of a guid: it, or a digest of it."""
+    return guid if len(guid) <= _KEPT else blake2b(guid.encode(), digest_size=32).digest()
 
 
 class _Pending:

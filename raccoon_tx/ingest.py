@@ -9,12 +9,11 @@ from typing import Protocol
 from attrs import define
 
 from raccoon_tx.codec import Codec
-from raccoon_tx.dedup import Guids
+from raccoon_tx.dedup import Guids, in_short
 from raccoon_tx.delivery import Delivery
 from raccoon_tx.logs import Logger
 from raccoon_tx.metrics.counts import Counts, GroupCounts
 from raccoon_tx.model import (
-    LONGEST_GUID,
     Ack,
     Answer,
     Batch,
@@ -92,9 +91,6 @@ class Ingest:
         try:
             batch = codec.decode(body)
             guid = batch.guid
-            if len(guid) > LONGEST_GUID:
-                guid = ""  # and it is not said again
-                raise Invalid(f"req_guid: longer than {LONGEST_GUID} characters")
             if guid and self._elsewhere is not None and client.identity.id:
                 asked = Asked(self, batch, codec.media_type, client, group, answer, received)
                 self._elsewhere.ask(client.identity, guid, answer, asked)
@@ -107,8 +103,6 @@ class Ingest:
             self.take(batch, codec.media_type, client, group, answer, received, unseen)
         except Refused as refusal:
             group.could_not_read(REASONS.get(refusal.outcome, "unknown"))
-            if len(refusal.guid) > LONGEST_GUID:
-                refusal.guid = ""
             answer(refusal.reply(guid))
         except Exception:
             if unseen is not None:
@@ -147,9 +141,9 @@ class Ingest:
         if self._guids is not None:
             if not identity.id:
                 return answer
-            unseen = self._guids.first((identity.group, identity.id, batch.guid), batch.guid, answer)
+            unseen = self._guids.first((identity.group, identity.id, in_short(batch.guid)), batch.guid, answer)
         else:
-            unseen = client.guids.first(batch.guid, batch.guid, answer)
+            unseen = client.guids.first(in_short(batch.guid), batch.guid, answer)
         if unseen is None:
             group.read += 1
             group.duplicates += 1

@@ -14,10 +14,6 @@ from typing import Any, Protocol
 from attrs import define, frozen
 from msgspec import Struct
 
-#: Characters of the guid of a batch. It is remembered for as long as copies of the batch are looked for, and comes back
-#: in each answer; every known client sends a UUID.
-LONGEST_GUID = 1024
-
 
 class Status(IntEnum):
     """``status`` on the wire."""

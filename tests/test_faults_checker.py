@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
 from faults.checker import check
 from faults.journal import FAIL, OK, Journal, longest_gap
 from faults.matrix import ROWS
+from faults.page import page
 from faults.plan import PLAN
 from faults.proxy import HOST, Proxy
+from faults.stage import Outcome
 from tests.integration.kafka_node import free_ports
 
 
@@ -65,6 +68,38 @@ class CheckerTests(SynchronousTestCase):
         self.journal.successes = [1.0, 2.0, 5.0]
         self.assertEqual(longest_gap([self.journal], 0.0, 6.0), 3.0)
         self.assertEqual(longest_gap([self.journal], 0.0, 9.0), 4.0)
+
+
+class PageTests(SynchronousTestCase):
+    def test_tables(self) -> None:
+        """Every line of a table of the page has as many columns as its head."""
+        outcome = Outcome(
+            row="A1",
+            mode="ack 1",
+            seconds=60.0,
+            verdict=check([], []),
+            gap=0.5,
+            slowest=0.1,
+            delay=0.02,
+            own=0.01,
+            memory=1 << 20,
+            unhandled=0,
+            strange=[],
+            notes={"stops": 3, "memory_slope": 2.0, "p99_ratio": 1.5},
+        )
+        kept = {"A1 ack 1": {**asdict(outcome), "faults": outcome.faults, "seed": 7, "date": "2026-11-25"}}
+        fuzzed = [{"target": "json", "driver": "atheris", "runs": 5, "seconds": 2.0, "inputs": 3, "faults": {}}]
+        text = page(kept, autobahn={"lane": {"1": {"OK": 16}, "7": {"FAILED": 1}}}, fuzzed=fuzzed)
+        width, tables = 0, 0
+        for line in text.splitlines():
+            if not line.startswith("|"):
+                width = 0
+                continue
+            tables += not width
+            width = width or line.count("|")
+            self.assertEqual(line.count("|"), width, line)
+        self.assertEqual(tables, 5)
+        self.assertNotIn("<<<<", text)
 
 
 class PlanTests(SynchronousTestCase):

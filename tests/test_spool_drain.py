@@ -163,6 +163,38 @@ class DrainTests(Case):
         self.tick(1.0)
         self.assertEqual(self.drain._turning.interval, ALONE.interval)
 
+    def test_few_beside_live_traffic(self) -> None:
+        """While live batches come few events are before them on the way to Kafka, however much room there is."""
+        of_each = 100
+        self.shelf.room = 10 * ALONE.away
+        for number in range(MOST_ROWS):
+            self.put(*[b"%d" % number] * of_each)
+        self.came += 1
+        self.start()
+        for _ in range(50):
+            self.came += 1
+            self.tick(0.05)
+        self.assertEqual(len(self.shelf.kept), BESIDE.away // of_each)
+        for _ in range(5):
+            self.shelf.end()
+        self.came += 1
+        self.tick(0.05)
+        self.assertEqual(len(self.shelf.kept), BESIDE.away // of_each)
+        self.tick(1.0)
+        self.assertEqual(len(self.shelf.kept), MOST_ROWS - 5)
+
+    def test_small_beside_live_traffic(self) -> None:
+        """The same goes for their bytes."""
+        for _ in range(8):
+            self.put(b"x" * (BESIDE.away_bytes // 4))
+        self.start()
+        for _ in range(20):
+            self.came += 1
+            self.tick(0.05)
+        self.assertEqual(len(self.shelf.kept), 4)
+        self.tick(1.0)
+        self.assertEqual(len(self.shelf.kept), 8)
+
     def test_kafka_away(self) -> None:
         """While Kafka is away it tries less and less often; when it is back, everything goes, in order."""
         for number in range(5):

@@ -24,10 +24,21 @@ NOT_RELEASED = (".ci/", ".gitignore")
 
 #: What Python, its tools and twistd leave behind; in no distribution. Of ours, what is not for users; not in the wheel.
 LEFT_BEHIND = ("__pycache__", ".pyc", "dropin.cache", "twistd.pid", "_trial_temp")
-NOT_INSTALLED = ("tests", "docs", "tools", "benchmarks", "faults", "fuzz", "proto", "deploy", "newsfragments")
+NOT_INSTALLED = (
+    "tests",
+    "docs",
+    "tools",
+    "attacks",
+    "benchmarks",
+    "faults",
+    "fuzz",
+    "proto",
+    "deploy",
+    "newsfragments",
+)
 
 #: What the wheel has beside Python modules.
-DATA = (".pyi", ".js", "py.typed", "MANIFEST.sha256")
+DATA = (".pyi", ".js", ".html", "py.typed", "MANIFEST.sha256")
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:

@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError
 
 from raccoon_tx._proto.raystack.raccoon.v1beta1.raccoon_pb2 import SendEventRequest, SendEventResponse
 from raccoon_tx.codec.base import plain_success
-from raccoon_tx.model import LONGEST_GUID, Batch, Malformed, Outcome, Reply
+from raccoon_tx.model import Batch, Malformed, Outcome, Reply
 
 _VARINT, _FIXED_64, _BYTES, _GROUP, _END_GROUP, _FIXED_32 = range(6)
 _GUID = 1
@@ -71,7 +71,7 @@ PROTOBUF = _Protobuf()
 
 
 def find_guid(body: bytes, patience: int = 10_000) -> str:
-    """What a damaged request says its guid is, if it says so before the damage and it is no absurd one; else empty.
+    """What a damaged request says its guid is, if it says so before the damage; else empty.
 
     :param patience: fields to look at: every known client writes its guid first, and this runs in the reactor.
     """
@@ -85,7 +85,7 @@ def find_guid(body: bytes, patience: int = 10_000) -> str:
                 content = body[position : position + size]
                 position += size
                 if number == _GUID and depth == 0 and len(content) == size:
-                    guid = content.decode() if size <= LONGEST_GUID else ""
+                    guid = content.decode()
             elif kind == _VARINT:
                 _, position = _read_varint(body, position)
             elif kind == _FIXED_64:

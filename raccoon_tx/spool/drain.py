@@ -25,22 +25,27 @@ from raccoon_tx.spool.trial import Trial
 @frozen
 class Gait:
     """How fast it goes. :ivar interval: seconds between two turns. :ivar slice: seconds that one may take.
-    :ivar rows: :ivar bytes: read at once; the thread that writes does that as well."""
+    :ivar rows: :ivar bytes: read at once; the thread that writes does that as well.
+    :ivar away: :ivar away_bytes: events and bytes that are on their way at once: Kafka takes a live batch after
+        them."""
 
     interval: float
     slice: float
     rows: int
     bytes: int
+    away: int
+    away_bytes: int
 
 
+#: Rows that are on their way at once, at most.
+MOST_ROWS = 256
 #: While nobody else wants anything, and beside live traffic: its answers may not wait for us.
-ALONE, BESIDE = Gait(0.005, 0.002, 64, 1024 * 1024), Gait(0.01, 0.0005, 32, 128 * 1024)
+ALONE = Gait(0.005, 0.002, 64, 1024 * 1024, 25_600, 8 * 1024 * 1024)
+BESIDE = Gait(0.01, 0.0005, 32, 128 * 1024, 1600, 512 * 1024)
 #: Seconds between two turns while there is nothing to do.
 IDLE_INTERVAL = 0.25
 #: Seconds after the last live batch after which we are alone.
 LIVE = 0.25
-#: Rows and bytes that are on their way at once.
-MOST_ROWS, MOST_BYTES = 256, 8 * 1024 * 1024
 #: Seconds of rest after something that says that Kafka is in trouble, the first time and at most.
 FIRST_REST, LONGEST_REST = 0.5, 30.0
 
@@ -65,6 +70,7 @@ class Drain(Service):
     _fetched: deque[Put] = field(factory=deque, init=False, repr=False)
     _reading: bool = field(default=False, init=False)
     _rows: int = field(default=0, init=False)
+    _events: int = field(default=0, init=False)
     _bytes: int = field(default=0, init=False)
     _rest: float = field(default=FIRST_REST, init=False)
     _resting_until: float = field(default=0.0, init=False)
@@ -109,8 +115,8 @@ class Drain(Service):
             self._turning.interval = self._gait.interval if busy else IDLE_INTERVAL
 
     def _send(self, until: float) -> None:
-        fetched = self._fetched
-        while fetched and self._rows < MOST_ROWS and self._bytes < MOST_BYTES:
+        fetched, gait = self._fetched, self._gait
+        while fetched and self._rows < MOST_ROWS and self._events < gait.away and self._bytes < gait.away_bytes:
             room = self._room() - self._reserved
             # A row that is larger than all there may be goes when nothing else does.
             if room < fetched[0].events and (self._rows or room <= 0):
@@ -137,6 +143,7 @@ class Drain(Service):
         if row in ledger.suspects:
             return self._try_alone(errand)
         self._rows += 1
+        self._events += len(records)
         self._bytes += errand.size
         try:
             self._publish(errand)
@@ -225,4 +232,5 @@ class Drain(Service):
 
     def _landed(self, errand: Errand) -> None:
         self._rows -= 1
+        self._events -= len(errand.records)
         self._bytes -= errand.size

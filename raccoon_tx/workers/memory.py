@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-from raccoon_tx.dedup import Guids
+from raccoon_tx.dedup import Guids, in_short
 from raccoon_tx.model import Answer, Outcome, Reply
 from raccoon_tx.workers.messages import Fresh, Known, Message, Pending, Told
 
@@ -45,7 +45,7 @@ class Questions:
     def ask(self, number: int, group: str, id: str, guid: str) -> None:
         """A batch has come to the worker."""
         copy = _Copy(number, self._send)
-        settle = self._guids.first((group, id, guid), guid, copy)
+        settle = self._guids.first((group, id, in_short(guid)), guid, copy)
         if settle is not None:
             copy.original = True
             self._open[number] = settle

@@ -118,6 +118,7 @@ def websocket(
         additional_headers=all_headers,
         open_timeout=TIMEOUT,
         close_timeout=TIMEOUT,
+        max_size=None,  # an answer has the guid of its batch, however long
     ) as connection:
         yield connection
 
