@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import define, field
@@ -292,8 +293,9 @@ class AddressTests(SynchronousTestCase):
 
     def test_authorities(self) -> None:
         """A file of certificates that is not there, or has none, is told before anything is sent."""
-        folder = Path(self.mktemp())
-        folder.mkdir()
+        made = TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        folder = Path(made.name)
         Path(folder, "none").write_text("nothing")
         for name, words in (("away", "No such file or directory"), ("none", "no certificates in it")):
             path = str(folder / name)
