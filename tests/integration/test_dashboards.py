@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from raccoon_tx.metrics.names import KNOWN
 from tests.deployed import ITS_OWN, OF_PROMETHEUS, expressions
 from tests.integration.batches import Batch, Event, success
-from tests.integration.clients import HOST, ID_HEADER, ask, frame, post, request, websocket
+from tests.integration.clients import HOST, ID_HEADER, ask, frame, post, websocket
+from tests.integration.load import eventually
 from tests.integration.mock_cluster import MockCluster
 from tests.integration.server import RACCOON, Topics, process, run_command
 
@@ -21,6 +22,14 @@ from tests.integration.server import RACCOON, Topics, process, run_command
 TROUBLE = {"spool_refused_batches_total", "spool_failures_total", "producers_replaced_total"}
 
 HEALTH = (RACCOON[0], "health")
+
+#: They come when they come: deliveries, the client's statistics, the end of a connection.
+LATE = {
+    "kafka_brokers_rtt_average_seconds",
+    "kafka_messages_delivered_total",
+    "spool_drained_batches_total",
+    "user_session_duration_milliseconds_count",
+}
 
 Shown = dict[str, set[str]]
 
@@ -69,12 +78,12 @@ def well(cluster: MockCluster, folder: Path) -> Shown:
             with websocket(server, "2") as refused:
                 refused.recv(timeout=10)
         found: Shown = {}
-        # The client's statistics, and the end of the connection, come when they come.
-        for _ in range(200):
-            found = shown(port)
-            if {"kafka_brokers_rtt_average_seconds", "user_session_duration_milliseconds_count"} <= found.keys():
-                break
-            assert request(server, "GET", "/readyz").body
+
+        def is_complete() -> bool:
+            found.update(shown(port))
+            return found.keys() >= LATE
+
+        eventually(is_complete)
         return found
 
 
