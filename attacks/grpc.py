@@ -509,7 +509,7 @@ _FLOODS = (
          partial(_flood, lambda turn: (b"" if turn else opening(1)) + frame(DATA, 0, 1) * 2000, True),
          seconds=4.0, memory=32),
     _row("unknown frames", "frames of kinds that nobody knows", "others are served",
-         partial(_flood, lambda turn: frame(0xEE, 0, 0, bytes(1000)) * 100, True), seconds=3.0, memory=32),
+         partial(_flood, lambda turn: frame(0xEE, 0, 0, bytes(1000)) * 100, True), seconds=3.0, memory=256),
     _row("random frames", "300 connections of random frames", "others are served",
          partial(_random_frames, 300), seconds=0, memory=48),
     _row("some random frames", "20 connections of random frames", "others are served",

@@ -193,7 +193,7 @@ _OF_JSON = (
     _json("blanks", lambda: b" " * (LIMIT - 10), REFUSED),
     _json("a comment", b'{/**/"req_guid":"a"}', REFUSED),
     _json("UTF-16", '{"req_guid":"a"}'.encode("utf-16"), REFUSED, transports=_REST),
-    _json("4 MB that are not UTF-8", lambda: b'{"req_guid":"' + b"\xff" * (LIMIT - 100) + b'"}', EITHER, memory=64,
+    _json("4 MB that are not UTF-8", lambda: b'{"req_guid":"' + b"\xff" * (LIMIT - 100) + b'"}', EITHER, memory=96,
           transports=_REST),
     _json("base64 with junk", _event('"a!b?cd=="'), REFUSED, number="E6", quick=True),
     _json("base64 with padding inside", _event('"YQ==YQ=="'), REFUSED, number="E6"),
