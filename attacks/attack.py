@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 #: Ways that requests go: plain ones have a fast lane of their own, or all go the way of the odd ones.
 LANE, STOCK = "lane", "stock"
@@ -52,6 +52,22 @@ class Attack:
     tls: bool = False
     quick: bool = False
     number: str = ""
+
+
+def row(
+    subject: str, name: str, does: str, limit: str, run: Callable[[Any], None], number: str = "", **more: Any
+) -> Attack:
+    """An `Attack`, in short.
+
+    :param more: what else it has, by its names there; other words are settings of the server, with ``__`` for dots.
+    """
+    own = {each: more.pop(each) for each in _OWN & more.keys()}
+    settings = {key.replace("__", "."): value for key, value in more.items()}
+    return Attack(subject=subject, name=name, does=does, limit=limit, run=run, number=number, settings=settings, **own)
+
+
+#: What an attack has beside settings of the server.
+_OWN = {each.name for each in fields(Attack)} - {"settings"}
 
 
 @frozen(kw_only=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import count
 
-from attacks.attack import BOTH, MEGABYTE, Attack, require
+from attacks.attack import BOTH, MEGABYTE, require, row
 from attacks.crowd import Crowd
 from attacks.http import HEAD, SLACK
 from attacks.raw import BATCH, Raw, frame, post
@@ -154,33 +153,7 @@ def _served(target: Target) -> None:
             require(send(TWO_EVENTS) == success(TWO_EVENTS.guid), f"a new client by {way} is not served")
 
 
-def _row(
-    name: str,
-    does: str,
-    limit: str,
-    run: Callable[[Target], None],
-    number: str,
-    seconds: float = 0,
-    memory: float = 16.0,
-    tls: bool = False,
-    ways: tuple[str, ...] = ("lane",),
-    quick: bool = False,
-    **settings: object,
-) -> Attack:
-    return Attack(
-        name=name,
-        subject=SUBJECT,
-        does=does,
-        limit=limit,
-        run=run,
-        number=number,
-        seconds=seconds,
-        memory=memory,
-        tls=tls,
-        ways=ways,
-        quick=quick,
-        settings=settings,
-    )
+_row = partial(row, SUBJECT, seconds=0)
 
 
 _CLOSED = f"closed after `server.head_timeout_ms` ({HEAD:.0f} s here)"

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from attacks.attack import Attack, Broken, require
+from attacks.attack import Broken, require, row
 from attacks.http2 import (
     ACK,
     CONTINUATION,
@@ -416,29 +416,7 @@ def _members() -> bytes:
 # The table
 
 
-def _row(
-    name: str,
-    does: str,
-    limit: str,
-    run: Callable[[Target], None],
-    seconds: float = 0.5,
-    memory: float = 16.0,
-    number: str = "E19",
-    quick: bool = False,
-    **more: object,
-) -> Attack:
-    return Attack(
-        name=name,
-        subject=SUBJECT,
-        does=does,
-        limit=limit,
-        run=run,
-        seconds=seconds,
-        memory=memory,
-        number=number,
-        quick=quick,
-        settings={key.replace("__", "."): value for key, value in more.items()},
-    )
+_row = partial(row, SUBJECT, seconds=0.5, number="E19")
 
 
 _INVALID = (b"grpc-status\x013",)

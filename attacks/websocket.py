@@ -5,11 +5,10 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from attacks.attack import BOTH, Attack, require
+from attacks.attack import BOTH, Attack, require, row
 from attacks.raw import BATCH, Raw, frame, handshake
 from attacks.target import Target
 
@@ -139,29 +138,7 @@ def _length(size: int) -> bytes:
 _MEGA = bytes(2**20)
 
 
-def _row(
-    name: str,
-    does: str,
-    limit: str,
-    run: Callable[[Target], None],
-    seconds: float = 0,
-    memory: float = 16.0,
-    number: str = "",
-    quick: bool = False,
-    **settings: object,
-) -> Attack:
-    return Attack(
-        name=name,
-        subject=SUBJECT,
-        does=does,
-        limit=limit,
-        run=run,
-        seconds=seconds,
-        memory=memory,
-        number=number,
-        quick=quick,
-        settings={key.replace("__", "."): value for key, value in settings.items()},
-    )
+_row = partial(row, SUBJECT, seconds=0)
 
 
 _COMPRESSED = {"server__websocket__compression": "true"}
