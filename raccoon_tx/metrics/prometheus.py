@@ -101,19 +101,15 @@ class MetricsSite(Site):
 
 
 @define(eq=False, slots=False)
-class Metrics(Resource):
-    """Answers scrapes, one at a time: who asks meanwhile gets the same answer.
+class Together(Resource):
+    """Looks once for all who ask meanwhile. What is looked for, and how it is told, is the business of others.
 
-    :ivar path: the one that there is. :ivar snapshot: all metrics as they stand. :ivar in_thread: like
-        ``deferToThread``. :ivar errors: scrapes that failed, by cause.
+    :ivar snapshot: all metrics as they stand. :ivar in_thread: like ``deferToThread``.
     """
 
-    _path: str
     _snapshot: Snapshot
     _in_thread: Callable[..., Deferred[Any]]
-    _exposition: Exposition = field(factory=Exposition)
-    errors: dict[str, int] = field(factory=lambda: {ENCODING: 0, GATHERING: 0}, init=False)
-    _waiting: dict[_Request, None] = field(factory=dict, init=False)
+    _waiting: dict[Any, None] = field(factory=dict, init=False)
     _busy: bool = field(default=False, init=False)
 
     isLeaf = True  # noqa: N815
@@ -122,6 +118,42 @@ class Metrics(Resource):
     def __attrs_pre_init__(self) -> None:
         super().__init__()
 
+    def join(self, request: Any) -> None:
+        """Have a request answered when there is something to tell."""
+        self._waiting[request] = None
+        request.notifyFinish().addErrback(lambda _: self._waiting.pop(request, None))
+        if not self._busy:
+            self._busy = True
+            Deferred.fromCoroutine(self.look()).addCallbacks(self.seen, self.failed)
+
+    def everybody(self) -> list[Any]:
+        """Those who have waited for this look; who comes now waits for the next."""
+        self._busy = False
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    async def look(self) -> Any:
+        """What there is to tell."""
+        raise NotImplementedError
+
+    def seen(self, found: Any) -> None:
+        """Answer everybody."""
+        raise NotImplementedError
+
+    def failed(self, problem: Failure) -> None:
+        """Answer everybody that there is nothing."""
+        raise NotImplementedError
+
+
+@define(eq=False, slots=False)
+class Metrics(Together):
+    """Answers scrapes. :ivar path: the one that there is. :ivar errors: scrapes that failed, by cause."""
+
+    _path: str
+    _exposition: Exposition = field(factory=Exposition)
+    errors: dict[str, int] = field(factory=lambda: {ENCODING: 0, GATHERING: 0}, init=False)
+
     def render(self, request: Any) -> Any:
         if request.path != ("/" + self._path.lstrip("/")).encode():
             request.answer(404, b"404 page not found\n")
@@ -129,14 +161,10 @@ class Metrics(Resource):
             request.setHeader(b"allow", b"GET, HEAD")
             request.answer(405, b"only GET and HEAD\n")
         else:
-            self._waiting[request] = None
-            request.notifyFinish().addErrback(lambda _: self._waiting.pop(request, None))
-            if not self._busy:
-                self._busy = True
-                Deferred.fromCoroutine(self._scrape()).addCallbacks(self._scraped, self._failed)
+            self.join(request)
         return NOT_DONE_YET
 
-    async def _scrape(self) -> tuple[bytes, bytes]:
+    async def look(self) -> tuple[bytes, bytes]:
         try:
             families = [*await maybeDeferred(self._snapshot), self._own()]
         except Exception as problem:
@@ -149,24 +177,18 @@ class Metrics(Resource):
         text = "Scrapes that could not be answered, with the cause."
         return Family("promhttp_metric_handler_errors_total", COUNTER, ("cause",), text, causes)
 
-    def _scraped(self, texts: tuple[bytes, bytes]) -> None:
+    def seen(self, texts: tuple[bytes, bytes]) -> None:
         plain, zipped = texts
-        for request in self._everybody():
+        for request in self.everybody():
             if request.takes_gzip:
                 request.setHeader(b"content-encoding", b"gzip")
             request.answer(200, zipped if request.takes_gzip else plain, CONTENT_TYPE)
 
-    def _failed(self, problem: Failure) -> None:
+    def failed(self, problem: Failure) -> None:
         self.errors[GATHERING if problem.check(CannotCollect) else ENCODING] += 1
         self._log.failure("the metrics could not be written down", problem)
-        for request in self._everybody():
+        for request in self.everybody():
             request.answer(500, b"the metrics could not be written down; the log says why\n")
-
-    def _everybody(self) -> list[_Request]:
-        self._busy = False
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
 
 
 def _rendered(exposition: Exposition, families: Sequence[Family]) -> tuple[bytes, bytes]:
@@ -228,4 +250,4 @@ class PrometheusExporter(SiteService):
         in_thread: Callable[..., Deferred[Any]],
         exposition: Exposition | None = None,
     ) -> None:
-        super().__init__(listen, clock, Metrics(path, snapshot, in_thread, exposition or Exposition()))
+        super().__init__(listen, clock, Metrics(snapshot, in_thread, path, exposition or Exposition()))

@@ -13,14 +13,12 @@ from ipaddress import ip_address
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
+from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from raccoon_tx.metrics.names import Family
-from raccoon_tx.metrics.prometheus import Snapshot
+from raccoon_tx.metrics.prometheus import Together
 from raccoon_tx.metrics.view import Scrape, as_json, of_families, view
 
 #: Seconds between two looks: who asks in between gets the latest. Seconds after which a look is too old to compare to.
@@ -75,28 +73,18 @@ def is_ours(host: str, name: str) -> bool:
 
 
 @define(eq=False, slots=False)
-class Status(Resource):
+class Status(Together):
     """Answers ``/`` with the page and ``/status.json`` with figures.
 
-    :ivar snapshot: all metrics as they stand. :ivar in_thread: like ``deferToThread``. :ivar now: seconds of the
-        reactor. :ivar about: what else is said, such as the version. :ivar host: the address that is configured.
+    :ivar now: seconds of the reactor. :ivar about: what else is said, such as the version. :ivar host: the address that
+        is configured.
     """
 
-    _snapshot: Snapshot
-    _in_thread: Callable[..., Deferred[Any]]
     _now: Callable[[], float]
     _about: Callable[[], Mapping[str, Any]]
     _host: str = "127.0.0.1"
     _before: Scrape | None = field(default=None, init=False)
     _latest: tuple[float, bytes] | None = field(default=None, init=False)
-    _waiting: dict[Any, None] = field(factory=dict, init=False)
-    _busy: bool = field(default=False, init=False)
-
-    isLeaf = True  # noqa: N815
-    _log = Logger()
-
-    def __attrs_pre_init__(self) -> None:
-        super().__init__()
 
     def render(self, request: Any) -> Any:
         for name, value in _HEADERS.items():
@@ -117,14 +105,10 @@ class Status(Resource):
     def _tell(self, request: Any) -> None:
         if self._latest is not None and self._now() - self._latest[0] < FRESH:
             _answer(request, self._latest[1])
-            return
-        self._waiting[request] = None
-        request.notifyFinish().addErrback(lambda _: self._waiting.pop(request, None))
-        if not self._busy:
-            self._busy = True
-            Deferred.fromCoroutine(self._look()).addCallbacks(self._seen, self._failed)
+        else:
+            self.join(request)
 
-    async def _look(self) -> bytes:
+    async def look(self) -> bytes:
         snapshot: Callable[[], Any] = self._snapshot
         families: Sequence[Family] = await maybeDeferred(snapshot)
         at = self._now()
@@ -135,20 +119,14 @@ class Status(Resource):
         self._latest = at, body
         return body
 
-    def _seen(self, body: bytes) -> None:
-        for request in self._everybody():
+    def seen(self, body: bytes) -> None:
+        for request in self.everybody():
             _answer(request, body)
 
-    def _failed(self, problem: Failure) -> None:
+    def failed(self, problem: Failure) -> None:
         self._log.failure("the status page has no figures", problem)
-        for request in self._everybody():
+        for request in self.everybody():
             request.answer(500, b"there are no figures; the log says why\n")
-
-    def _everybody(self) -> list[Any]:
-        self._busy = False
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
 
 
 def _figures(families: Sequence[Family], at: float, before: Scrape | None) -> tuple[Scrape, dict[str, Any]]:
